@@ -1,0 +1,62 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := libs/common services/discovery services/collector services/renderer services/applier libs/command
+EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
+PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
+SOURCES := libs services tests bench
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test unit lint format lock clean
+
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.runtime: requirements/runtime.txt $(PROJECTS)
+	@echo "Setting up $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+venv: $(VENV)/.dev ## the virtual environment with everything for developing
+
+demo: $(VENV)/.runtime ## the main job on the embedded adapters: no server needed, only Python
+	@$(BIN)/python -m vcenter_operator.command demo
+
+test: $(VENV)/.dev ## every test, against the real servers, which it installs or builds and starts by itself
+	@$(BIN)/python -m tests.stack install
+	$(BIN)/python -m pytest tests
+
+unit: $(VENV)/.dev ## the tests that need no server: seconds
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/.dev ## style, types and layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## formats the code
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench-%: $(VENV)/.dev ## a benchmark, e.g. make bench-cold
+	$(BIN)/python -m bench.$*
+
+lock: ## resolves the dependencies anew into requirements/*.txt (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(PROJECTS) \
+		$(foreach name,common discovery collector renderer applier,--no-emit-package vcenter-operator-$(name)) \
+		-o requirements/runtime.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/build.in \
+		-c requirements/runtime.txt -o requirements/build.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in \
+		-c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+
+clean: ## removes the virtual environment and what the tools left
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

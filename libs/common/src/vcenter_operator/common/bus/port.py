@@ -1,0 +1,140 @@
+"""The bus port. Two adapters keep it, `rabbitmq` and `inprocess`, under one contract test suite."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from vcenter_operator.common.errors import OwnershipLost
+from vcenter_operator.common.identity import partition_of
+from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
+
+
+@dataclass(frozen=True)
+class Topology:
+    """How many partitions there are, and of which generation."""
+
+    partitions: int = 8
+    generation: int = 1
+
+    def partitions_of(self, stage: Stage) -> int:
+        """Discovery owns one thing, the zone; every other stage P partitions."""
+        return 1 if stage is Stage.DISCOVERY else self.partitions
+
+    def partition(self, stage: Stage, host: str) -> int:
+        """The partition of a stage that a vCenter belongs to."""
+        return partition_of(host, self.partitions_of(stage))
+
+
+@dataclass(eq=False)
+class Ownership:
+    """That this replica owns a partition, from when it took it until it lost or gave it up.
+
+    `valid_for` (seconds) is how long the ownership may be relied on without a word from the broker. A process that
+    was stopped and wakes up finds it expired before it does anything, since the monotonic clock went on.
+    """
+
+    stage: Stage
+    partition: int
+    epoch: int
+    valid_for: float = float("inf")
+    _renewed: float = field(default_factory=time.monotonic, repr=False)
+    _lost: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def held(self) -> bool:
+        """Whether it is still ours."""
+        return not self._lost.is_set() and time.monotonic() - self._renewed < self.valid_for
+
+    def verify(self) -> None:
+        """To be called right before every effect on the world outside. Raises OwnershipLost."""
+        if not self.held:
+            raise OwnershipLost(f"partition {self.partition} of {self.stage} is no longer owned (epoch {self.epoch})")
+
+    def renew(self) -> None:
+        """The broker confirmed it just now (adapters only)."""
+        self._renewed = time.monotonic()
+
+    def end(self) -> None:
+        """It is lost or given up (adapters only)."""
+        self._lost.set()
+
+    async def ended(self) -> None:
+        """Returns when it is lost or given up."""
+        await self._lost.wait()
+
+
+class Epochs(Protocol):
+    """Numbers that only grow, raised by compare-and-swap: one for each partition of each stage."""
+
+    async def raise_epoch(self, name: str) -> int:
+        """The next epoch of `name` (`<stage>-<partition>`), never given out before. Raises TransientError."""
+        ...
+
+
+class Consumer(Protocol):
+    """What a stage does with the partitions that it owns."""
+
+    async def take(self, ownership: Ownership) -> None:
+        """A partition is ours now, before its first statement: ask for a resync, prepare what belongs to it."""
+        ...
+
+    async def release(self, ownership: Ownership) -> None:
+        """It is no longer ours: stop everything that belongs to it."""
+        ...
+
+    async def handle(self, statement: Statement, ownership: Ownership) -> None:
+        """Works on one statement: one at a time for a vCenter, only the newest of several that wait.
+
+        Acknowledged when it returns. TransientError: again later, or a newer one instead; PermanentError: parked;
+        OwnershipLost: returned to the queue.
+        """
+        ...
+
+    async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
+        """Somebody downstream asks to be told again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A message that can never work as it stands, kept with the reason."""
+
+    stage: Stage
+    reason: str
+    attempts: int
+    parked_at: datetime
+    body: bytes = field(repr=False)
+    host: str | None = None
+
+
+class Bus(Protocol):
+    """Statements down the pipeline, resync requests up, at least once, in order for each vCenter."""
+
+    topology: Topology
+
+    async def publish(self, statement: Statement) -> None:
+        """Returns when the bus has it for good (confirmed and routed). Raises BusUnavailable."""
+        ...
+
+    async def request(self, request: ResyncRequest) -> None:
+        """Asks a stage upstream to say again. Lost where nobody owns the partition: who takes it says all anyway."""
+        ...
+
+    async def serve(self, stage: Stage, consumer: Consumer) -> None:
+        """Takes a fair share of the stage's partitions and works on them until cancelled.
+
+        Reconnects by itself. On cancellation what is under way is finished within the grace time or returned.
+        """
+        ...
+
+    async def parked(self, stage: Stage) -> list[Parked]:
+        """What was parked by a stage, oldest first; it stays parked."""
+        ...
+
+    async def close(self) -> None:
+        """Gives up every partition and the connection."""
+        ...

@@ -1,0 +1,157 @@
+"""The operator's configuration: the keys of the Secret `vcenter-operator`, watched while it runs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from vcenter_operator.common.errors import ConfigurationError
+from vcenter_operator.common.masterpassword import derive_password
+from vcenter_operator.common.sealing import Keyring
+
+SECRET_NAME = "vcenter-operator"  # noqa: S105 - the name of the resource, not a secret
+OWN_SECRETS = frozenset({"password", "tsig_key", "bus_key", "bus_key_previous", "bus_url"})
+"""Keys of the Secret that no template sees (contract: kept out of the context)."""
+
+_RAW = frozenset({"username", "password"})
+_BUS_KEY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One version of the Secret. Values are checked when it is made; see `parse`.
+
+    `version` is its position in the watch (resourceVersion), for the provenance of what is made from it.
+    """
+
+    values: Mapping[str, str] = field(repr=False)
+    version: int = 0
+
+    @classmethod
+    def parse(cls, values: Mapping[str, str], version: int = 0) -> Configuration:
+        """Checks every key that the operator itself uses.
+
+        Raises:
+            ConfigurationError: names the key and what is expected; never repeats a value.
+        """
+        config = cls(dict(values), version)
+        for key in ("username", "password"):
+            config.required(key)
+        if "dns_port" in values:
+            _ = config.dns_port
+        if "bus_key" in values:
+            _ = config.keyring
+        if config._json("manage_service_user_passwords") is True:
+            raise _wrong(
+                "manage_service_user_passwords",
+                "service users managed in Vault are not supported yet: set it to false or remove it",
+            )
+        return config
+
+    def required(self, key: str) -> str:
+        """The value of a key that has to be there. Raises ConfigurationError."""
+        value = self.values.get(key, "")
+        if not value.strip():
+            raise _wrong(key, "is missing or empty")
+        return value
+
+    @property
+    def username(self) -> str:
+        """The user to log on to vCenters with."""
+        return self.required("username")
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that holds the DNS service (and, by convention, the OpenStack agents)."""
+        return self.required("namespace")
+
+    def password_for(self, host: str, username: str | None = None) -> str:
+        """The derived password for a vCenter's FQDN. The first call for a user takes about 0.2 s of CPU."""
+        return derive_password(username or self.username, self.required("password"), host)
+
+    @property
+    def tsig_key(self) -> str | None:
+        """Base64 secret of the key `tsig-key` (hmac-sha256); None: the zone is transferred unsigned."""
+        return self.values.get("tsig_key") or None
+
+    @property
+    def dns_ip(self) -> str | None:
+        """Overrides the DNS server found by its Service."""
+        return self.values.get("dns_ip") or None
+
+    @property
+    def dns_port(self) -> int | None:
+        """Overrides the DNS server's port. Raises ConfigurationError."""
+        text = self.values.get("dns_port")
+        if text is None:
+            return None
+        if not (text.strip().isascii() and text.strip().isdigit() and 0 < int(text) < 65536):
+            raise _wrong("dns_port", "is not a port number (1 to 65535)")
+        return int(text)
+
+    @property
+    def pbm_enabled(self) -> bool:
+        """Contract: only the JSON *string* `"true"`, quotes included, counts; the bare word does not."""
+        return self._json("pbm_enabled") == "true"
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """Keys that seal manifests: `bus_key`, and `bus_key_previous` during a rotation. Raises ConfigurationError."""
+        keys = [_bus_key("bus_key", self.required("bus_key"))]
+        if previous := self.values.get("bus_key_previous"):
+            keys.append(_bus_key("bus_key_previous", previous))
+        return Keyring(keys)
+
+    def template_variables(self) -> dict[str, Any]:
+        """Every key as templates see it: JSON where it parses, else the string; the operator's own secrets left out."""
+        return {
+            key: value if key in _RAW else _parsed(value)
+            for key, value in self.values.items()
+            if key not in OWN_SECRETS
+        }
+
+    def _json(self, key: str) -> Any:
+        return _parsed(self.values[key]) if key in self.values else None
+
+
+class ConfigurationSource(Protocol):
+    """Where the configuration comes from: the Secret in Kubernetes, or a file in a folder."""
+
+    async def current(self) -> Configuration:
+        """The configuration as it is now.
+
+        Raises:
+            ConfigurationError: it is missing or wrong.
+            TransientError: it cannot be read just now.
+        """
+        ...
+
+    def changes(self) -> AsyncIterator[Configuration]:
+        """Yields the current configuration, then every later valid one; a wrong one is logged, the last stays."""
+        ...
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _bus_key(key: str, text: str) -> bytes:
+    try:
+        secret = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        secret = b""
+    if len(secret) < _BUS_KEY_BYTES:
+        raise _wrong(key, "is not base64 of at least 16 random bytes; make one with: openssl rand -base64 32")
+    return secret
+
+
+def _wrong(key: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"Secret {SECRET_NAME}: key '{key}' {problem}")

@@ -1,0 +1,237 @@
+"""The three statements that flow down the pipeline, and the one request that flows back.
+
+A statement is the whole truth about one vCenter. Lost, repeated, late or reordered ones can delay
+the outcome, never change it: of several about one vCenter only the newest needs work.
+"""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from vcenter_operator.common.identity import ObjectId, Revision, Unit
+
+SCHEMA = 1
+
+
+class Stage(StrEnum):
+    """The four services, in the order in which facts pass through them."""
+
+    DISCOVERY = "discovery"
+    COLLECTOR = "collector"
+    RENDERER = "renderer"
+    APPLIER = "applier"
+
+
+def _parsed(kind: type[ObjectId] | type[Unit]) -> BeforeValidator:
+    return BeforeValidator(lambda value: kind.parse(value) if isinstance(value, str) else value)
+
+
+ObjectKey = Annotated[ObjectId, _parsed(ObjectId), PlainSerializer(str, return_type=str)]
+UnitKey = Annotated[Unit, _parsed(Unit), PlainSerializer(str, return_type=str)]
+
+
+class Fact(BaseModel):
+    """Base of everything on the wire: immutable, validated, nothing unknown accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Trace(Fact):
+    """Who caused this message: its own id, the id of what started the chain, and of its direct cause."""
+
+    message_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    correlation_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    causation_id: str | None = None
+    traceparent: str | None = None
+    """The W3C trace context, carried on unchanged where there is one."""
+
+    def caused(self) -> Trace:
+        """The trace of a message that this one caused."""
+        return Trace(correlation_id=self.correlation_id, causation_id=self.message_id, traceparent=self.traceparent)
+
+
+class Statement(Fact):
+    """The whole truth about one vCenter, as one stage knows it."""
+
+    receiver: ClassVar[Stage]
+    """The stage that this type is for."""
+
+    host: str = Field(min_length=1)
+    """FQDN of the vCenter: the key of order, partition and coalescing."""
+    present: bool
+    """False: a complete zone lacks the vCenter."""
+    trace: Trace = Field(default_factory=Trace)
+
+    def older_than(self, other: Self) -> bool:
+        """Whether `other` states something newer, so that this one needs no work."""
+        raise TypeError(f"{type(self).__name__} has no order")
+
+    def repeated(self) -> Self:
+        """The same statement said again: revision and content kept, a message id of its own."""
+        return self.model_copy(update={"trace": self.trace.caused()})
+
+
+class DnsChange(Statement):
+    """Discovery: this vCenter is in the zone, or a complete zone lacks it."""
+
+    receiver: ClassVar[Stage] = Stage.COLLECTOR
+
+    revision: Revision
+    serial: int = Field(ge=0, lt=2**32)
+    """The zone's SOA serial (RFC 1982) at which this was observed."""
+    addresses: tuple[str, ...] = ()
+    """The A and AAAA records' values; empty where a CNAME leads out of the zone."""
+
+    def older_than(self, other: Self) -> bool:
+        """By revision."""
+        return self.revision < other.revision
+
+
+class ClusterRole(StrEnum):
+    """What the convention makes of a cluster's name; the value is the scope of its templates."""
+
+    PRODUCTION = "cluster"
+    STORAGE = "storage"
+
+
+class Cluster(Fact):
+    """One cluster within the convention, everything about it read and derived."""
+
+    moid: str
+    """The managed object id, by which its end is recognised."""
+    role: ClusterRole
+    cluster_name: str
+    """As in vCenter."""
+    name: str
+    """What stands after the prefix, by the contract's rules (`productionbb001` gives `bb1`)."""
+    availability_zone: str
+    datastore_regex: str
+    datastore_hagroup_regex: str | None = None
+    bridge: str | None = None
+    physical: str | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """What templates of its scope are rendered for."""
+        return Unit(self.role.value, self.availability_zone, self.cluster_name)
+
+
+class UnknownCluster(Fact):
+    """A cluster that exists, or did, and of which not everything could be read: its objects stay as they are."""
+
+    moid: str
+    role: ClusterRole
+    cluster_name: str
+    availability_zone: str
+    reason: str
+
+    @property
+    def unit(self) -> Unit:
+        """What is unknown."""
+        return Unit(self.role.value, self.availability_zone, self.cluster_name)
+
+
+class ZoneSource(Fact):
+    """The DnsChange that something was made from."""
+
+    revision: Revision
+    serial: int
+
+
+class Inventory(Statement):
+    """Collector: everything about the clusters of one vCenter. What is in neither list is gone, with evidence."""
+
+    receiver: ClassVar[Stage] = Stage.RENDERER
+
+    revision: Revision
+    zone: ZoneSource
+    clusters: tuple[Cluster, ...] = ()
+    unknown: tuple[UnknownCluster, ...] = ()
+
+    def older_than(self, other: Self) -> bool:
+        """Older in any part: the inventory, or the zone it was made from."""
+        return self.revision < other.revision or self.zone.revision < other.zone.revision
+
+
+class Provenance(Fact):
+    """All that a ManifestDelta was made from. `templates`, `cells` and `config` are positions in the respective
+
+    watch (resourceVersions): they grow with every change that the renderer has seen, deletions included.
+    """
+
+    zone: ZoneSource
+    inventory: Revision
+    templates: int
+    cells: int
+    config: int
+
+    def older_than(self, other: Provenance) -> bool:
+        """Older in any part."""
+        return any(mine < theirs for mine, theirs in zip(self._parts(), other._parts(), strict=True))
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self.zone.revision, self.inventory, self.templates, self.cells, self.config)
+
+
+class IndexEntry(Fact):
+    """One object that should exist."""
+
+    digest: str
+    """Keyed (HMAC) digest of its manifest: a plain hash of a Secret could be guessed offline."""
+    template: str
+    """`<namespace>/<name>` of the VCenterTemplate that yields it."""
+    unit: UnitKey
+
+
+class Unknown(Fact):
+    """What could not be rendered: every object of `template` for `unit` stays as it is. None stands for any."""
+
+    template: str | None
+    unit: UnitKey | None
+    reason: str
+
+    def covers(self, template: str, unit: Unit) -> bool:
+        """Whether an object of this template and unit is unknown."""
+        return self.template in (None, template) and self.unit in (None, unit)
+
+
+class ManifestDelta(Statement):
+    """Renderer: the index of every object that should exist, with the manifests that the applier may lack."""
+
+    receiver: ClassVar[Stage] = Stage.APPLIER
+
+    provenance: Provenance
+    templates: dict[str, int] = Field(default_factory=dict)
+    """Every template that exists, `<namespace>/<name>` to its resourceVersion."""
+    units: tuple[UnitKey, ...] = ()
+    """Everything that templates are rendered for now, unknown ones included."""
+    index: dict[ObjectKey, IndexEntry] = Field(default_factory=dict)
+    unknown: tuple[Unknown, ...] = ()
+    manifests: dict[ObjectKey, bytes] = Field(default_factory=dict)
+    """Sealed manifests (see `sealing`); an index entry without one here, and not held already, is asked for."""
+
+    @model_validator(mode="after")
+    def _manifests_are_indexed(self) -> Self:
+        if stray := self.manifests.keys() - self.index.keys():
+            raise ValueError(f"manifests that are not in the index: {', '.join(map(str, sorted(stray)))}")
+        return self
+
+    def older_than(self, other: Self) -> bool:
+        """Made from anything older."""
+        return self.provenance.older_than(other.provenance)
+
+
+class ResyncRequest(Fact):
+    """ "Say again what you know": of a whole partition, of one vCenter, or of some of its objects."""
+
+    stage: Stage
+    """The stage that shall answer."""
+    partition: int = Field(ge=0)
+    host: str | None = None
+    objects: tuple[ObjectKey, ...] = ()
+    """Only with `host`, only to the renderer: the ids whose manifests are lacking."""
+    trace: Trace = Field(default_factory=Trace)

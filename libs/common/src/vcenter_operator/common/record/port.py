@@ -1,0 +1,118 @@
+"""The record port: one `VCenter` resource for each vCenter that was ever seen.
+
+Every stage writes a section of its own; none touches another's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from vcenter_operator.common.identity import Revision
+from vcenter_operator.common.messages import ClusterRole, Fact, ObjectKey, Provenance, Stage
+
+
+class Condition(Fact):
+    """A Kubernetes status condition. The store keeps `lastTransitionTime`."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str = Field(pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    """CamelCase."""
+    message: str = ""
+    """A sentence that a person understands; never a secret."""
+
+
+class Section(Fact):
+    """Base of what one stage remembers of a vCenter."""
+
+    stage: ClassVar[Stage]
+    conditions: tuple[Condition, ...] = ()
+
+
+class Discovered(Section):
+    """Discovery's memory: what is not in the zone but here is gone."""
+
+    stage: ClassVar[Stage] = Stage.DISCOVERY
+
+    present: bool
+    serial: int
+    revision: Revision
+    addresses: tuple[str, ...] = ()
+
+
+class RecordedCluster(Fact):
+    """A cluster that was once within the convention, by which its end is recognised."""
+
+    moid: str
+    role: ClusterRole
+    cluster_name: str
+    availability_zone: str
+
+
+class Collected(Section):
+    """The collector's memory: the clusters it stated last."""
+
+    stage: ClassVar[Stage] = Stage.COLLECTOR
+
+    revision: Revision
+    clusters: tuple[RecordedCluster, ...] = ()
+
+
+class OwnedSample(Fact):
+    """How many objects were owned at a moment, for the deletion budget's hour."""
+
+    at: datetime
+    owned: int
+
+
+class Applied(Section):
+    """The applier's memory, written before it acts."""
+
+    stage: ClassVar[Stage] = Stage.APPLIER
+
+    acted_on: Provenance
+    """The newest that was acted on, part by part: what is older in any part is dropped."""
+    settled_templates: dict[str, int] | None = None
+    """The templates (name to resourceVersion) of the last delta that was applied in full; None: never yet."""
+    settled_config: tuple[int, int] | None = None
+    """Positions of cells and config of that delta."""
+    held: tuple[ObjectKey, ...] = ()
+    """Objects whose deletion waits for a person's word."""
+    samples: tuple[OwnedSample, ...] = ()
+    objects: int = 0
+
+
+class Record(Fact):
+    """All that is remembered of one vCenter."""
+
+    host: str
+    version: str
+    """Changes with every write; for compare-and-swap."""
+    uid: str = ""
+    """The resource's uid, where there is one."""
+    discovered: Discovered | None = None
+    collected: Collected | None = None
+    applied: Applied | None = None
+
+
+class Store(Protocol):
+    """Reads and writes records. Every method may raise TransientError."""
+
+    async def list(self) -> list[Record]:
+        """Every record there is. Complete, or an error."""
+        ...
+
+    async def get(self, host: str) -> Record | None:
+        """One record; None: never seen."""
+        ...
+
+    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+        """Replaces one stage's section, making the record where there is none.
+
+        With `version`, only if the record is still at it: raises StaleRecord otherwise. Unchanged content writes
+        nothing.
+        """
+        ...

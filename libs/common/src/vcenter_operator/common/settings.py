@@ -1,0 +1,56 @@
+"""Settings of the process, from environment variables; what concerns the region is in the Secret (`configuration`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from vcenter_operator.common.errors import ConfigurationError
+
+PREFIX = "VCENTER_OPERATOR_"
+SettingsType = TypeVar("SettingsType", bound="Settings")
+
+
+class Settings(BaseSettings):
+    """What every stage needs. A stage's own settings extend this."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True, extra="ignore")
+
+    bus: str = "amqp://guest:guest@localhost/"
+    """AMQP URL (amqp or amqps), or `in-process`."""
+    partitions: int = Field(default=8, ge=1, le=256)
+    """P: queues an arrow. Changing it needs a new generation."""
+    generation: int = Field(default=1, ge=1)
+    """Generation of the topology, part of every queue's name."""
+    heartbeat: int = Field(default=10, ge=1, le=300)
+    """Seconds: a replica that is silent for longer than this loses its partitions within twice the time."""
+    bus_ca: Path | None = None
+    """CA bundle for amqps; None: the system's."""
+    repeat_every: float = Field(default=300.0, gt=0)
+    """Seconds between two repetitions of the current statements."""
+    stop_within: float = Field(default=5.0, gt=0)
+    """Seconds that a stage has for finishing what it holds when it is told to stop."""
+    namespace: str | None = None
+    """Own namespace; None: the service account's, or `monsoon3` outside the cluster."""
+    service_domain: str | None = Field(default=None, validation_alias="SERVICE_DOMAIN")
+    """The zone to look in; None: as the contract says."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """From the environment, `overrides` first.
+
+        Raises:
+            ConfigurationError: names the environment variable and what is expected.
+        """
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            variable = name if name.isupper() else f"{PREFIX}{name.upper()}"
+            raise ConfigurationError(f"{variable}: {first['msg']}") from None

@@ -1,0 +1,68 @@
+"""Messages to bytes and back: one msgpack map with `schema`, `kind` and the message's own fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+from pydantic import ValidationError
+
+from vcenter_operator.common.errors import MalformedMessage, NewerSchema
+from vcenter_operator.common.messages import (
+    SCHEMA,
+    DnsChange,
+    Fact,
+    Inventory,
+    ManifestDelta,
+    ResyncRequest,
+    Statement,
+)
+
+CONTENT_TYPE = "application/msgpack"
+MAX_BYTES = 64 * 1024 * 1024
+
+_KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in (DnsChange, Inventory, ManifestDelta, ResyncRequest)}
+
+
+def encode(message: Statement | ResyncRequest) -> bytes:
+    """The message as it travels."""
+    packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": type(message).__name__, **message.model_dump()})
+    return packed
+
+
+def decode(data: bytes) -> Statement | ResyncRequest:
+    """The message that `encode` made these bytes from.
+
+    Raises:
+        NewerSchema: its schema is later than this process knows.
+        MalformedMessage: it is no message, or its content breaks the type's rules. The text never repeats content.
+    """
+    fields = _unpack(data)
+    schema, kind = fields.pop("schema", None), fields.pop("kind", None)
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise MalformedMessage("field 'schema' is missing or not a version number")
+    if schema > SCHEMA:
+        raise NewerSchema(f"schema {schema} is newer than {SCHEMA}, the latest known here: upgrade, then put it back")
+    message_type = _KINDS.get(kind) if isinstance(kind, str) else None
+    if message_type is None:
+        raise MalformedMessage(f"unknown kind of message {kind!r:.60}")
+    try:
+        message = message_type.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise MalformedMessage(f"{kind}: {where}: {first['msg']}") from None
+    assert isinstance(message, Statement | ResyncRequest)
+    return message
+
+
+def _unpack(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_BYTES:
+        raise MalformedMessage(f"{len(data)} bytes are more than a message may have ({MAX_BYTES})")
+    try:
+        fields = msgpack.unpackb(data, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise MalformedMessage(f"not msgpack: {type(error).__name__}") from None
+    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+        raise MalformedMessage("not a map of named fields")
+    return fields

@@ -1,0 +1,1 @@
+"""The applier stage of vcenter-operator."""

@@ -1,0 +1,1 @@
+"""Adapters of the applier's ports, for real use and embedded."""

@@ -1,0 +1,1 @@
+"""The collector stage of vcenter-operator."""

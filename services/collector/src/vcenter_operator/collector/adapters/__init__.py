@@ -1,0 +1,1 @@
+"""Adapters of the collector's ports, for real use and embedded."""

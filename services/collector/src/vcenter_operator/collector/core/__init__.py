@@ -1,0 +1,1 @@
+"""The pure part of the collector: no clock, no network, no files."""

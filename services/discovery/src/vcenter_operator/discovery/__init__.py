@@ -1,0 +1,1 @@
+"""The discovery stage of vcenter-operator."""

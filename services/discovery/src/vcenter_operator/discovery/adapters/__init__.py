@@ -1,0 +1,1 @@
+"""Adapters of the discovery's ports, for real use and embedded."""

@@ -1,0 +1,1 @@
+"""The renderer stage of vcenter-operator."""

@@ -1,0 +1,1 @@
+"""Adapters of the renderer's ports, for real use and embedded."""
