@@ -97,7 +97,7 @@ class Configuration:
     @property
     def pbm_enabled(self) -> bool:
         """Contract: only the JSON *string* `"true"`, quotes included, counts; the bare word does not."""
-        return self._json("pbm_enabled") == "true"
+        return bool(self._json("pbm_enabled") == "true")
 
     @cached_property
     def keyring(self) -> Keyring:

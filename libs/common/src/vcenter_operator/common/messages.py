@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
-
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 
 SCHEMA = 1
@@ -68,7 +67,7 @@ class Statement(Fact):
 
     def older_than(self, other: Self) -> bool:
         """Whether `other` states something newer, so that this one needs no work."""
-        raise TypeError(f"{type(self).__name__} has no order")
+        raise TypeError(f"{type(self).__name__} has no order against {type(other).__name__}")
 
     def repeated(self) -> Self:
         """The same statement said again: revision and content kept, a message id of its own."""
@@ -226,7 +225,7 @@ class ManifestDelta(Statement):
 
 
 class ResyncRequest(Fact):
-    """ "Say again what you know": of a whole partition, of one vCenter, or of some of its objects."""
+    """The request to say again what is known: of a whole partition, of one vCenter, or of some of its objects."""
 
     stage: Stage
     """The stage that shall answer."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
 from vcenter_operator.common.errors import ConfigurationError
 
 PREFIX = "VCENTER_OPERATOR_"
-SettingsType = TypeVar("SettingsType", bound="Settings")
 
 
 class Settings(BaseSettings):
@@ -41,7 +39,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = "auto"
 
     @classmethod
-    def load(cls, **overrides: object) -> Self:
+    def load(cls, **overrides: Any) -> Self:
         """From the environment, `overrides` first.
 
         Raises:

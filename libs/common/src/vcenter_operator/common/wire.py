@@ -6,7 +6,6 @@ from typing import Any
 
 import msgpack
 from pydantic import ValidationError
-
 from vcenter_operator.common.errors import MalformedMessage, NewerSchema
 from vcenter_operator.common.messages import (
     SCHEMA,
