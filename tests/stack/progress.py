@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,8 @@ EVERY = 10.0  # seconds between two lines
 
 def say_on_stdout(line: str) -> None:
     """Print a line at once, also into a pipe."""
-    print(line, flush=True)
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def run(

@@ -22,6 +22,7 @@ type restrictions struct {
 	Unreadable     *map[string][]string `json:"unreadable"` // entity name to the properties that answer NoPermission
 	DelayMs        *map[string]int      `json:"delay_ms"`   // method to delay; "*" for all
 	ExpireSessions bool                 `json:"expire_sessions"`
+	Open           bool                 `json:"open"` // the inventory is built: let the account in
 	DestroyCluster string               `json:"destroy_cluster"`
 	ForgetNetworks string               `json:"forget_networks"` // of this cluster: those that no longer exist
 }
@@ -33,6 +34,8 @@ type rights struct {
 	username        string
 	builderPassword string
 	guard           types.ManagedObjectReference
+	opened          chan struct{} // closed once the inventory is built: logins of the account wait for it
+	open            sync.Once
 
 	mu         sync.Mutex
 	password   string
@@ -46,7 +49,7 @@ type rights struct {
 func newRights(ctx *simulator.Context, username, password, builderPassword string) *rights {
 	r := &rights{
 		ctx: ctx, inventory: ctx.Map, username: username, password: password, builderPassword: builderPassword,
-		calls: map[string]int{}, sessions: map[string]bool{},
+		calls: map[string]int{}, sessions: map[string]bool{}, opened: make(chan struct{}),
 	}
 	g := &guard{rights: r}
 	g.Self = types.ManagedObjectReference{Type: "PropertyCollector", Value: "guard"}
@@ -55,6 +58,9 @@ func newRights(ctx *simulator.Context, username, password, builderPassword strin
 }
 
 func (r *rights) validLogin(login *types.Login) bool {
+	if login.UserName != builder {
+		<-r.opened
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	same := func(a, b string) bool { return b != "" && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
@@ -136,6 +142,9 @@ func (r *rights) entityName(ref types.ManagedObjectReference) (string, bool) {
 }
 
 func (r *rights) apply(change restrictions) {
+	if change.Open {
+		r.open.Do(func() { close(r.opened) })
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if change.Password != nil {
