@@ -205,7 +205,9 @@ class ManifestDelta(Statement):
 
     provenance: Provenance
     templates: dict[str, int] = Field(default_factory=dict)
-    """Every template that exists, `<namespace>/<name>` to its resourceVersion."""
+    """Every template that exists, `<namespace>/<name>` to a number that changes with its content only."""
+    inputs: str = ""
+    """Names the content of cells and Secret: the same text as long as neither changed (positions also move without)."""
     units: tuple[UnitKey, ...] = ()
     """Everything that templates are rendered for now, unknown ones included."""
     index: dict[ObjectKey, IndexEntry] = Field(default_factory=dict)

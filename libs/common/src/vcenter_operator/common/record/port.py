@@ -75,9 +75,9 @@ class Applied(Section):
     acted_on: Provenance
     """The newest that was acted on, part by part: what is older in any part is dropped."""
     settled_templates: dict[str, int] | None = None
-    """The templates (name to resourceVersion) of the last delta that was applied in full; None: never yet."""
-    settled_config: tuple[int, int] | None = None
-    """Positions of cells and config of that delta."""
+    """`ManifestDelta.templates` of the last delta that was applied in full; None: never yet."""
+    settled_inputs: str | None = None
+    """`ManifestDelta.inputs` of that delta."""
     held: tuple[ObjectKey, ...] = ()
     """Objects whose deletion waits for a person's word."""
     samples: tuple[OwnedSample, ...] = ()
