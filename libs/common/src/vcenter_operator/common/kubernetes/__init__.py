@@ -1,0 +1,1 @@
+"""What the stages share of Kubernetes: requests, watches, the record, epochs and CRDs."""
