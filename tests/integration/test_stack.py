@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ import dns.zone
 import pytest
 
 from tests.stack import Stack, StackError
-from tests.stack.dns import Knot
+from tests.stack.dns import Key, Knot
 from tests.stack.kubernetes import Kubernetes
 from tests.stack.process import members, until
 from tests.stack.rabbitmq import RabbitMQ
@@ -32,6 +33,8 @@ from tests.stack.vcsim import Vcsim
 
 pytestmark = pytest.mark.needs(control=True)
 FQDN = "vc-a-0.cc.qa-de-1.cloud.sap"
+pyvmomi: Any = importlib.import_module("pyVmomi")
+vim, vmodl = pyvmomi.vim, pyvmomi.vmodl
 
 
 async def test_rabbitmq_keeps_what_it_confirmed_over_a_kill(rabbitmq: RabbitMQ, amqp_url: str) -> None:
@@ -90,7 +93,8 @@ def test_the_zone_takes_signed_updates_and_keeps_them_over_a_kill(zone: Knot) ->
 def test_the_zone_refuses_what_is_not_signed_with_its_key(zone: Knot) -> None:
     update = dns.update.UpdateMessage(zone.zone)
     update.add("evil", 60, "A", "127.0.0.66")
-    assert dns.query.tcp(update, zone.address, port=zone.port, timeout=5).rcode() == dns.rcode.REFUSED
+    answer = dns.query.tcp(update, zone.address, port=zone.port, timeout=5)
+    assert answer.rcode() in {dns.rcode.REFUSED, dns.rcode.NOTAUTH}
     with pytest.raises(dns.exception.DNSException):
         dns.query.inbound_xfr(zone.address, dns.zone.Zone(zone.zone), port=zone.port, timeout=5)
 
@@ -126,12 +130,10 @@ def vcsim(vcsim_factory: Callable[..., Vcsim]) -> Vcsim:
 @pytest.fixture
 def account(vcsim: Vcsim) -> Iterator[Callable[[], Any]]:
     """Logs in as the operator's account does, with the name in the certificate checked."""
-    from pyVmomi import SoapStubAdapter, vim
-
     stubs: list[Any] = []
 
     def login(password: str | None = None) -> Any:
-        stub = SoapStubAdapter(
+        stub = pyvmomi.SoapStubAdapter(
             host=vcsim.address, port=vcsim.port, version="vim.version.version9",
             sslContext=ssl._create_unverified_context(),
         )  # fmt: skip
@@ -147,8 +149,6 @@ def account(vcsim: Vcsim) -> Iterator[Callable[[], Any]]:
 
 def _clusters(content: Any) -> dict[str, Any]:
     """Id to what one RetrievePropertiesEx tells of each cluster, the way the collector asks."""
-    from pyVmomi import vim, vmodl
-
     view = content.viewManager.CreateContainerView(content.rootFolder, [vim.ClusterComputeResource], True)
     pc = vmodl.query.PropertyCollector
     traversal = pc.TraversalSpec(name="view", path="view", skip=False, type=vim.view.ContainerView)
@@ -215,8 +215,6 @@ def test_all_vcsims_listen_on_one_port(stack: Stack, vcsim: Vcsim, vcsim_factory
 
 
 def test_vcsim_refuses_logins(vcsim: Vcsim, account: Callable[..., Any]) -> None:
-    from pyVmomi import vim
-
     with pytest.raises(vim.fault.InvalidLogin):
         account("wrong")
     assert account()
@@ -228,8 +226,6 @@ def test_vcsim_refuses_logins(vcsim: Vcsim, account: Callable[..., Any]) -> None
 
 
 def test_vcsim_ends_sessions(vcsim: Vcsim, account: Callable[..., Any]) -> None:
-    from pyVmomi import vim
-
     content = account()
     assert len(_clusters(content)) == 2
     vcsim.expire_sessions()
@@ -240,8 +236,6 @@ def test_vcsim_ends_sessions(vcsim: Vcsim, account: Callable[..., Any]) -> None:
 
 
 def test_vcsim_takes_rights_away(vcsim: Vcsim, account: Callable[..., Any]) -> None:
-    from pyVmomi import vim, vmodl
-
     content = account()
     all_of_them = _clusters(content)
     storage = next(moid for moid, name in vcsim.clusters().items() if name == "storagebb002")
@@ -249,7 +243,7 @@ def test_vcsim_takes_rights_away(vcsim: Vcsim, account: Callable[..., Any]) -> N
     assert _clusters(content).keys() == all_of_them.keys() - {storage}
     pc = vmodl.query.PropertyCollector
     spec = pc.FilterSpec(
-        objectSet=[pc.ObjectSpec(obj=vim.ClusterComputeResource(storage, content._stub))],
+        objectSet=[pc.ObjectSpec(obj=vim.ClusterComputeResource(storage, content.rootFolder._stub))],
         propSet=[pc.PropertySpec(type=vim.ClusterComputeResource, pathSet=["name"])],
     )
     answer = content.propertyCollector.RetrievePropertiesEx([spec], pc.RetrieveOptions()).objects[0]
@@ -271,8 +265,6 @@ def test_vcsim_makes_a_property_unreadable(vcsim: Vcsim, account: Callable[..., 
 
 
 def test_vcsim_leaves_a_dangling_port_group(vcsim: Vcsim, account: Callable[..., Any]) -> None:
-    from pyVmomi import vmodl
-
     vcsim.remove_portgroup("storagebb002", "br-b", dangling=True)
     networks = next(
         prop.val for each in _clusters(account()).values() for prop in each.propSet
@@ -331,7 +323,7 @@ def test_kubernetes_has_kubectl_and_users(kubernetes: Kubernetes, namespace: str
     if kubernetes.kubectl is None:
         pytest.fail("this kube-apiserver came without kubectl")
     joe = kubernetes.user_kubeconfig("joe", "team:a")
-    argv = [kubernetes.kubectl, "--kubeconfig", joe, "--namespace", namespace, "get", "pods"]
+    argv = [str(kubernetes.kubectl), "--kubeconfig", str(joe), "--namespace", namespace, "get", "pods"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert 'User "joe" cannot list' in done.stderr
 
@@ -357,6 +349,9 @@ def test_no_server_outlives_a_stack_that_is_killed(stack: Stack) -> None:
     until(lambda: not Path(folder).exists(), 10, "the removal of its files")
 
 
-def test_a_server_that_cannot_start_shows_the_end_of_its_log(stack: Stack, dns: Knot) -> None:
-    with pytest.raises(StackError, match="ended with status .* while starting(.|\n)*end of its log"):
-        stack.start_dns(port=dns.port)
+@pytest.mark.needs("dns")
+def test_a_server_that_cannot_start_shows_the_end_of_its_log(stack: Stack) -> None:
+    with pytest.raises(
+        StackError, match=r"ended with status 1 while starting\n(.|\n)*end of its log:(.|\n)*invalid base64"
+    ):
+        stack.start_dns(key=Key("not base64"))

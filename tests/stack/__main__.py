@@ -11,19 +11,20 @@ import threading
 
 from tests.stack import SERVERS, ServerUnavailable, Stack
 from tests.stack.progress import say_on_stdout as say
+from tests.stack.stack import required
 
 VCENTERS = ("vc-a-0.cc.qa-de-1.cloud.sap", "vc-b-0.cc.qa-de-1.cloud.sap")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; its exit status is 1 when a server cannot be had."""
+    """The command; its exit status is 1 when a server that is required cannot be had."""
     parser = argparse.ArgumentParser(prog="python -m tests.stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    servers = {"nargs": "*", "metavar": "SERVER", "default": [], "help": f"of {', '.join(SERVERS)} (all)"}
-    commands.add_parser("install", help="install or build what is missing").add_argument("servers", **servers)
-    commands.add_parser("versions", help="the same, without a word about progress").add_argument("servers", **servers)
+    commands.add_parser("install", help="install or build what is missing")
+    commands.add_parser("versions", help="the same, without a word about progress")
     up = commands.add_parser("up", help="run the servers until Ctrl-C, and print their endpoints")
-    up.add_argument("servers", **servers)
+    for each in commands.choices.values():
+        each.add_argument("servers", nargs="*", metavar="SERVER", help=f"of {', '.join(SERVERS)} (default: all)")
     up.add_argument(
         "--vcenter",
         action="append",
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare(servers: list[str], *, quiet: bool) -> int:
-    """Install or build servers and print a table; 1 when one cannot be had."""
+    """Install or build servers and print a table; 1 when one cannot be had that ``CI`` or the like requires."""
     stack = Stack((lambda line: None) if quiet else say)
     missing = 0
     rows = [("SERVER", "VERSION", "SOURCE")]
@@ -56,7 +57,9 @@ def prepare(servers: list[str], *, quiet: bool) -> int:
         stack.close()
     for name, version, source in rows:
         say(f"{name:<12} {version:<34} {source}")
-    return 1 if missing else 0
+    if missing:
+        say(f"!!! {missing} of {len(servers)} servers cannot be had here: the tests that need them will not run")
+    return 1 if missing and required() else 0
 
 
 def run(servers: list[str], vcenters: dict[str, str]) -> int:

@@ -40,7 +40,9 @@ class CertificateAuthority:
 
     def peer(self, name: str, address: str) -> KeyPair:
         """A certificate for a server that is a client of its like too (etcd)."""
-        return self._issue(name, f"/CN={name}", f"subjectAltName=IP:{address}", "extendedKeyUsage=serverAuth,clientAuth")
+        return self._issue(
+            name, f"/CN={name}", f"subjectAltName=IP:{address}", "extendedKeyUsage=serverAuth,clientAuth"
+        )
 
     def client(self, user: str, *groups: str) -> KeyPair:
         """A client certificate whose common name is the user, and whose organisations are the groups (Kubernetes)."""

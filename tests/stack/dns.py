@@ -81,6 +81,7 @@ class ZoneClient:
 
     def records(self) -> list[tuple[str, str, str]]:
         """Every record as (relative name, type, value), from a full transfer with the key."""
+        import dns.name
         import dns.query
         import dns.rdatatype
         import dns.tsigkeyring
@@ -89,7 +90,7 @@ class ZoneClient:
 
         zone = dns.zone.Zone(self._origin)
         keyring = dns.tsigkeyring.from_text({self.key.name: (self.key.algorithm, self.key.secret)})
-        query, _ = dns.xfr.make_query(zone, keyring=keyring, keyname=self.key.name)
+        query, _ = dns.xfr.make_query(zone, keyring=keyring, keyname=dns.name.from_text(self.key.name))
         dns.query.inbound_xfr(self.address, zone, query, port=self.port, timeout=10, lifetime=20)
         return [
             (str(name), dns.rdatatype.to_text(rdata.rdtype), rdata.to_text())
@@ -123,11 +124,12 @@ class ZoneClient:
         return dns.name.from_text(name, self._origin)
 
     def _update(self) -> dns.update.UpdateMessage:
+        import dns.name
         import dns.tsigkeyring
         import dns.update
 
         keyring = dns.tsigkeyring.from_text({self.key.name: (self.key.algorithm, self.key.secret)})
-        return dns.update.UpdateMessage(self._origin, keyring=keyring, keyname=self.key.name)
+        return dns.update.UpdateMessage(self._origin, keyring=keyring, keyname=dns.name.from_text(self.key.name))
 
     def _send(self, update: dns.update.UpdateMessage) -> None:
         import dns.query
@@ -142,7 +144,7 @@ class Knot(ZoneClient):
     """One Knot with one zone that starts with its SOA and NS records alone.
 
     Transfers and updates want the key; queries do not. The zone and its changes survive ``kill`` and ``stop``.
-    *notify* is the address and port that Knot sends NOTIFY to (signed with the key, over TCP), also set by ``notify_to``.
+    *notify* is the address and port that Knot sends NOTIFY to, signed, over TCP; ``notify_to`` sets it later.
     """
 
     controllable = True
@@ -221,8 +223,8 @@ class Knot(ZoneClient):
             connection.settimeout(1)
             connection.connect((self.address, self.port))
             connection.send(query)
-            _, flags, _, answers, _, _ = struct.unpack("!6H", connection.recv(512)[:12])
-        return flags & 0xF == 0 and answers > 0
+            header: tuple[int, ...] = struct.unpack("!6H", connection.recv(512)[:12])
+        return header[1] & 0xF == 0 and header[3] > 0  # NOERROR, and an answer
 
     def _write_zone(self, serial: int) -> None:
         text = (
@@ -248,7 +250,8 @@ class Knot(ZoneClient):
             f"{remote}"
             f"acl:\n  - id: with-key\n    key: {key.name}\n    action: [transfer, update]\n"
             f"zone:\n  - domain: {self.zone}\n    storage: {folder}/zones\n    acl: with-key\n"
-            "    zonefile-load: whole\n    zonefile-sync: -1\n    journal-content: changes\n    serial-policy: increment\n"
+            "    zonefile-load: whole\n    zonefile-sync: -1\n    journal-content: changes\n"
+            "    serial-policy: increment\n"
             f"{notify}"
         )
         (folder / "knot.conf").write_text(text)

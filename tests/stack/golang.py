@@ -35,13 +35,22 @@ def build(
 ) -> Path:
     """The binary *name* of *package*, built within ``go/<module>`` unless the cache has it.
 
-    *definitions* are string variables set at link time (``-X``). ServerUnavailable when there is no Go, or the build fails.
+    *definitions* are string variables set at link time (``-X``). ServerUnavailable when it cannot be built.
     """
     folder = MODULES / module
 
     def compile_into(target: Path) -> None:
         flags = " ".join(["-s -w", *(f"-X {key}={value}" for key, value in (definitions or {}).items())])
-        argv = [go_command(module), "build", "-trimpath", "-ldflags", flags, "-o", target / name, package]
+        argv: list[str | Path] = [
+            go_command(module),
+            "build",
+            "-trimpath",
+            "-ldflags",
+            flags,
+            "-o",
+            target / name,
+            package,
+        ]
         try:
             progress.run(f"building {name} {version}", argv, say, env={"CGO_ENABLED": "0"}, cwd=folder)
         except StackError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import importlib
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class Inventory(abc.ABC):
     """What is in one vCenter. Every change returns when the vCenter has it.
 
     A name that stands for an entity is looked up in the whole inventory, so clusters need names of their own within
-    one vCenter. Calls are recorded: ``rebuild`` does them again after a restart, and the same managed object ids result.
+    one vCenter. Calls are recorded: ``rebuild`` does them again after a restart, with the same managed object ids.
     """
 
     def __init__(self, address: str, port: int, account: tuple[str, str], ca: Path, folder: Path) -> None:
@@ -53,7 +54,7 @@ class Inventory(abc.ABC):
 
     @_recorded
     def add_datacenter(self, name: str, folder: str | None = None) -> str:
-        """Add a datacenter, under a folder path (``region/site``) that is made as needed. Returns its managed object id."""
+        """Add a datacenter, under a folder path (``region/site``) that is made as needed. Its managed object id."""
         parent = self._connected().rootFolder
         for part in (folder or "").split("/"):
             if part:
@@ -67,6 +68,7 @@ class Inventory(abc.ABC):
         name: str,
         datastores: Sequence[str] = (),
         portgroups: Sequence[str] = (),
+        *,
         hosts: int = 1,
         folder: str | None = None,
     ) -> str:
@@ -172,18 +174,15 @@ class Inventory(abc.ABC):
 
     @property
     def _vim(self) -> Any:
-        from pyVmomi import vim  # type: ignore[attr-defined,unused-ignore]
-
-        return vim
+        return importlib.import_module("pyVmomi").vim
 
     def _connected(self) -> Any:
         """The service content, of a session of the account that builds."""
         if self._content is None:
-            from pyVmomi import SoapStubAdapter  # type: ignore[attr-defined,unused-ignore]
-
+            pyvmomi: Any = importlib.import_module("pyVmomi")
             context = ssl.create_default_context(cafile=str(self._ca))
             context.check_hostname = False  # we connect to the address, and the certificate names the FQDN alone
-            self._stub = SoapStubAdapter(
+            self._stub = pyvmomi.SoapStubAdapter(
                 host=self._address, port=self._port, version="vim.version.version9", sslContext=context
             )
             content = self._vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
@@ -244,7 +243,7 @@ class Inventory(abc.ABC):
             raise StackError(f"cluster {cluster.name!r} did not take datastore {name!r}")
 
     def _done(self, task: Any, timeout: float = 20) -> Any:
-        """The task's result; a StackError when it fails. Polled: pyVmomi's WaitForTask does not get along with vcsim."""
+        """The task's result; a StackError when it fails. Polled: pyVmomi's WaitForTask fails on vcsim."""
         deadline = time.monotonic() + timeout
         while (info := task.info).state not in ("success", "error"):
             if time.monotonic() > deadline:
@@ -253,5 +252,3 @@ class Inventory(abc.ABC):
         if info.state == "error":
             raise StackError(f"{info.descriptionId}: {type(info.error).__name__}: {getattr(info.error, 'msg', '')}")
         return info.result
-
-

@@ -45,7 +45,7 @@ class Binaries:
 
 
 def install(say: progress.Say) -> Binaries:
-    """kube-apiserver, etcd and kubectl: from ``KUBEBUILDER_ASSETS`` where that is set, else built from their modules."""
+    """kube-apiserver, etcd and kubectl: from ``KUBEBUILDER_ASSETS`` where it is set, else built from modules."""
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         return _assets(Path(assets))
     version = golang.required_version("kubernetes", KUBERNETES)
@@ -63,9 +63,7 @@ def install(say: progress.Say) -> Binaries:
         return golang.build(name, "kubernetes", f"{KUBERNETES}/cmd/{name}", version, say, definitions=stamp)
 
     etcd = golang.build("etcd", "etcd", ETCD, etcd_version, say)
-    return Binaries(
-        built("kube-apiserver"), etcd, built("kubectl"), version, etcd_version, "built from the Go module"
-    )
+    return Binaries(built("kube-apiserver"), etcd, built("kubectl"), version, etcd_version, "built from the Go module")
 
 
 def _assets(folder: Path) -> Binaries:
@@ -73,7 +71,9 @@ def _assets(folder: Path) -> Binaries:
     version = _first(r"v\d+\.\d+\.\S+", apiserver)
     numbers = tuple(int(part) for part in version.lstrip("v").split(".")[:2])
     if numbers < OLDEST:
-        raise StackError(f"KUBEBUILDER_ASSETS has kube-apiserver {version}, and {OLDEST[0]}.{OLDEST[1]} is the oldest to do")
+        raise StackError(
+            f"KUBEBUILDER_ASSETS has kube-apiserver {version}, and {OLDEST[0]}.{OLDEST[1]} is the oldest to do"
+        )
     kubectl = folder / "kubectl"
     found = kubectl if kubectl.exists() else None
     return Binaries(apiserver, etcd, found, version, "v" + _first(r"\d+\.\d+\.\d+", etcd), "KUBEBUILDER_ASSETS")
@@ -142,9 +142,7 @@ class Kubernetes(KubernetesClient):
         self._admin = ca.client("admin", "system:masters")
         self.kubeconfig = self._write_kubeconfig("admin", self._admin)
         self.etcd = ServerProcess("etcd", self._etcd_command(), log=folder / "etcd.log")
-        self._process = ServerProcess(
-            "kube-apiserver", self._apiserver_command(), log=folder / "kube-apiserver.log"
-        )
+        self._process = ServerProcess("kube-apiserver", self._apiserver_command(), log=folder / "kube-apiserver.log")
 
     @property
     def url(self) -> str:
@@ -314,7 +312,7 @@ class ExternalKubernetes(KubernetesClient):
         verbs = {"GET": "get", "POST": "create", "DELETE": "delete"}
         if self.kubectl is None or method not in verbs:
             raise StackError("an external cluster takes GET, POST and DELETE, and needs kubectl")
-        argv = [self.kubectl, "--kubeconfig", self.kubeconfig, verbs[method], "--raw", path]
+        argv = [str(self.kubectl), "--kubeconfig", str(self.kubeconfig), verbs[method], "--raw", path]
         given = None if body is None else json.dumps(body)
         done = subprocess.run(
             [*argv, *(["-f", "-"] if given else [])], input=given, capture_output=True, text=True, check=False

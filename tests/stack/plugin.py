@@ -1,7 +1,7 @@
 """The pytest side of the stack: which servers the selected tests need, and which of these served them.
 
 A test needs a server when it says so, ``@pytest.mark.needs("rabbitmq", "dns")``, or uses a fixture that is that server;
-``control=True`` adds that the server must be ours to kill. Only what a selected test needs is installed, built and started.
+``control=True`` adds that the server must be ours to kill. Only what a selected test needs is installed and started.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from tests.stack.errors import ServerUnavailable
 from tests.stack.progress import say_on_stdout
-from tests.stack.stack import REPLACED_BY, SERVERS, Stack
+from tests.stack.stack import REPLACED_BY, SERVERS, Stack, required
 
 FIXTURES = {
     "rabbitmq": "rabbitmq",
@@ -40,11 +40,6 @@ def needs(item: pytest.Item) -> set[str]:
 def uses_stack(items: Iterable[pytest.Item]) -> bool:
     """Whether any of the tests needs a server."""
     return any(needs(item) or "stack" in getattr(item, "fixturenames", ()) for item in items)
-
-
-def required() -> bool:
-    """Whether a server that cannot be had is a failure."""
-    return any(os.environ.get(name, "").lower() not in ("", "0", "false") for name in ("CI", "VCO_REQUIRE_SERVERS"))
 
 
 class Servers:

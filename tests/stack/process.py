@@ -57,16 +57,16 @@ class Watchdog:
         self._process.wait(timeout=30)
 
 
-def members(group: int) -> list[int]:
-    """The processes of a process group that are alive (a zombie is not)."""
-    found: list[int] = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
+def members(group: int) -> dict[int, str]:
+    """The processes of a process group that are alive (a zombie is not), with their states as in ``/proc/PID/stat``."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            state, _, pgrp = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[:3]
+            state, _, pgrp = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
             if int(pgrp) == group and state not in "ZX":
-                found.append(int(entry))
+                found[int(entry.name)] = state
     return found
 
 
@@ -121,10 +121,9 @@ class ServerProcess:
         self._launch()
         deadline = time.monotonic() + timeout
         while not self._answers(ready):
-            if not self.running:
-                code = self._process.returncode if self._process else None
+            if (status := self._exit_status()) is not None:
                 self._reap()
-                raise StackError(f"{self.name} ended with status {code} while starting{self._tail()}")
+                raise StackError(f"{self.name} ended with status {status} while starting{self._tail()}")
             if time.monotonic() > deadline:
                 self.kill()
                 raise StackError(f"{self.name} did not answer within {timeout:g} s{self._tail()}")
@@ -149,6 +148,9 @@ class ServerProcess:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(b"go\n")
             process.stdin.close()
+
+    def _exit_status(self) -> int | None:
+        return self._process.poll() if self._process else None
 
     @staticmethod
     def _answers(ready: Callable[[], bool]) -> bool:
@@ -186,6 +188,7 @@ class ServerProcess:
     def pause(self) -> None:
         """SIGSTOP to the whole group: connections stay open, and nothing answers."""
         os.killpg(self.pid, signal.SIGSTOP)
+        until(lambda: set(members(self.pid).values()) <= {"T"}, 10, f"every process of {self.name} is stopped")
 
     def resume(self) -> None:
         """SIGCONT to the whole group; nothing when it does not run."""

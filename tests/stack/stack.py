@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tests.stack import progress
 from tests.stack import kubernetes as kubernetes_server
+from tests.stack import progress
 from tests.stack import rabbitmq as rabbitmq_server
 from tests.stack import vcsim as vcsim_server
 from tests.stack.certificates import CertificateAuthority
@@ -30,6 +30,11 @@ REPLACED_BY = {
     "vcsim": "VCO_TEST_VCENTERS",
     "kubernetes": "VCO_TEST_KUBECONFIG",
 }
+
+
+def required() -> bool:
+    """Whether a server that cannot be had is a failure: ``CI`` or ``VCO_REQUIRE_SERVERS`` is set."""
+    return any(os.environ.get(name, "").lower() not in ("", "0", "false") for name in ("CI", "VCO_REQUIRE_SERVERS"))
 
 
 class Server(Protocol):
@@ -142,7 +147,9 @@ class Stack:
     def start_rabbitmq(self) -> rabbitmq_server.RabbitMQ:
         """A RabbitMQ node of its own."""
         installation = rabbitmq_server.install(self.say)
-        return self._start("rabbitmq", "RabbitMQ", rabbitmq_server.RabbitMQ(installation, self._new("rabbitmq"), self.ca))
+        return self._start(
+            "rabbitmq", "RabbitMQ", rabbitmq_server.RabbitMQ(installation, self._new("rabbitmq"), self.ca)
+        )
 
     def start_dns(
         self,
@@ -254,15 +261,12 @@ class Stack:
         self.served.append(Served(kind, name, server.version, server.source))
         return server
 
-    def _external_vcenter(
-        self, given: str, fqdn: str, account: tuple[str, str]
-    ) -> vcsim_server.ExternalVCenter:
+    def _external_vcenter(self, given: str, fqdn: str, account: tuple[str, str]) -> vcsim_server.ExternalVCenter:
         places = vcsim_server.external(given)
         if fqdn not in places:
             raise ServerUnavailable(f"VCO_TEST_VCENTERS has no {fqdn}")
-        address, port = places[fqdn]
         ca = Path(os.environ.get("VCO_TEST_VCENTER_CA", "/etc/ssl/certs/ca-certificates.crt"))
-        return vcsim_server.ExternalVCenter(fqdn, address, port, account, ca, self._new("vcenter"))
+        return vcsim_server.ExternalVCenter(fqdn, places[fqdn], account, ca, self._new("vcenter"))
 
     def _once(self, key: str, make: Callable[[], _T]) -> _T:
         if key not in self._shared:

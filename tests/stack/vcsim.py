@@ -159,7 +159,7 @@ class Vcsim(Inventory):
         self.control(unreadable={name: list(properties) for name, properties in entities.items()})
 
     def delay(self, milliseconds: Mapping[str, int]) -> None:
-        """Method (``"*"``: any other) to how long each call of the account's takes longer; replaces what was set before."""
+        """Method (``"*"``: any other) to how much longer each call of the account's takes; replaces what was set."""
         self.control(delay_ms=dict(milliseconds))
 
     def calls(self) -> dict[str, int]:
@@ -193,11 +193,10 @@ class ExternalVCenter(Inventory):
     source = "VCO_TEST_VCENTERS"
     running = True
 
-    def __init__(self, fqdn: str, address: str, port: int, account: tuple[str, str], ca: Path, folder: Path) -> None:
-        super().__init__(address, port, account, ca, folder)
+    def __init__(self, fqdn: str, place: tuple[str, int], account: tuple[str, str], ca: Path, folder: Path) -> None:
+        self.address, self.port = place
+        super().__init__(self.address, self.port, account, ca, folder)
         self.fqdn = fqdn
-        self.address = address
-        self.port = port
         self.username, self.password = account
         self.ca = ca
 
