@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := libs/common services/discovery services/collector services/renderer services/applier libs/command
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
-SOURCES := libs services tests bench
+SOURCES := libs services tests bench examples
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test unit lint format lock clean
@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 venv: $(VENV)/.dev ## the virtual environment with everything for developing
 
 demo: $(VENV)/.runtime ## the main job on the embedded adapters: no server needed, only Python
-	@$(BIN)/python -m vcenter_operator.command demo
+	@$(BIN)/python -m examples.demo
 
 test: $(VENV)/.dev ## every test, against the real servers, which it installs or builds and starts by itself
 	@$(BIN)/python -m tests.stack install

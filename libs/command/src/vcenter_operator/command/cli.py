@@ -1,0 +1,143 @@
+"""The command line: what there is to say, and to whom it is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vcenter_operator.command import pipeline, preview
+from vcenter_operator.common import process
+from vcenter_operator.common.errors import ConfigurationError
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.settings import Settings
+
+IN_PROCESS = "in-process"
+
+app = typer.Typer(
+    name="vcenter-operator",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Keeps the OpenStack agents of every vSphere cluster right: finds vCenters in DNS, collects their inventory, "
+    "renders the teams' VCenterTemplates and applies the difference to Kubernetes.\n\n"
+    "Start with `render` to see what your templates yield, then `run --dry-run` against a region.\n\n"
+    "Settings are environment variables (`VCENTER_OPERATOR_*`, `LOG_LEVEL`, `SERVICE_DOMAIN`); what concerns the "
+    "region is in the Secret `vcenter-operator`.",
+    epilog="Exit codes: 0 done, or stopped as told; 1 failed; 2 a setting, the Secret or the command line is wrong.",
+)
+
+Site = Annotated[
+    Path | None,
+    typer.Option(
+        help="Site file: a region's inventory as YAML, in place of DNS and vCenters.",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel="On files instead of a region",
+    ),
+]
+Templates = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with VCenterTemplates, the cells ConfigMap and the Secret `vcenter-operator`, as kubectl takes them.",
+        exists=True,
+        file_okay=False,
+        rich_help_panel="On files instead of a region",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that manifests are written to, and the state beside them.",
+        file_okay=False,
+        rich_help_panel="On files instead of a region",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Render, log and send everything with `dryRun=All`: nothing changes anywhere."),
+]
+BusUrl = Annotated[
+    str | None,
+    typer.Option("--bus", help="`in-process`, or the URL of a RabbitMQ (`amqp://`, `amqps://`).", metavar="BUS"),
+]
+
+
+@app.command()
+def run(
+    dry_run: DryRun = False,
+    bus: BusUrl = None,
+    site: Site = None,
+    templates: Templates = None,
+    output: Output = None,
+) -> None:
+    """Run all four stages in one process.
+
+    Without more said it works on the region that the service account or the kubeconfig leads to, and needs no RabbitMQ.
+    """
+    _serve(list(Stage), dry_run, bus or IN_PROCESS, _files(site, templates, output))
+
+
+def _stage_command(stage: Stage, does: str) -> None:
+    def command(
+        dry_run: DryRun = False,
+        bus: BusUrl = None,
+        site: Site = None,
+        templates: Templates = None,
+        output: Output = None,
+    ) -> None:
+        _serve([stage], dry_run, bus, _files(site, templates, output))
+
+    command.__doc__ = f"Run only the {stage}: {does}."
+    app.command(stage.value, rich_help_panel="One stage, with the others elsewhere on the same RabbitMQ")(command)
+
+
+_stage_command(Stage.DISCOVERY, "finds vCenters in the DNS zone and states each one present or gone")
+_stage_command(Stage.COLLECTOR, "collects the inventory of each vCenter")
+_stage_command(Stage.RENDERER, "renders the templates for each vCenter, availability zone and cluster")
+_stage_command(Stage.APPLIER, "plans and applies the difference to Kubernetes")
+
+
+@app.command()
+def render(
+    site: Annotated[Path, typer.Option(help="Site file: a region's inventory as YAML.", exists=True, dir_okay=False)],
+    templates: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with VCenterTemplates, the cells ConfigMap and the Secret, as kubectl takes them.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Write each manifest to a file here, instead of printing it.", file_okay=False)
+    ] = None,
+) -> None:
+    """Show what templates yield for a site, offline: for template authors.
+
+    Manifests go to standard output (or --output), what failed to standard error, with template, scope, cluster and
+    line. Exit code 1 when anything failed.
+    """
+    raise typer.Exit(preview.render(site, templates, output))
+
+
+def _files(site: Path | None, templates: Path | None, output: Path | None) -> pipeline.Files | None:
+    if site is None and templates is None and output is None:
+        return None
+    if site is None or templates is None:
+        raise typer.BadParameter("--site and --templates go together; --output goes with them")
+    return pipeline.Files(site, templates, output)
+
+
+def _serve(stages: Sequence[Stage], dry_run: bool, bus: str | None, files: pipeline.Files | None) -> None:
+    if len(stages) == 1 and bus == IN_PROCESS:
+        raise ConfigurationError(
+            "one stage alone has nobody to talk to on an in-process bus: give the URL of a RabbitMQ"
+        )
+
+    def settings() -> Settings:
+        return Settings.load(bus=bus)
+
+    raise typer.Exit(process.run(lambda: pipeline.run(files, stages, dry_run=dry_run, bus=bus), settings))

@@ -1,0 +1,83 @@
+"""All four stages in one process, or one of them, on Kubernetes or on files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcenter_operator.applier import wiring as applier
+from vcenter_operator.applier.service import OnPlan
+from vcenter_operator.applier.settings import ApplierSettings
+from vcenter_operator.collector import wiring as collector
+from vcenter_operator.collector.settings import CollectorSettings
+from vcenter_operator.common import process
+from vcenter_operator.common.bus import Bus
+from vcenter_operator.common.embedded import platform as embedded
+from vcenter_operator.common.kubernetes import platform as kubernetes
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.platform import Platform
+from vcenter_operator.common.settings import Settings
+from vcenter_operator.discovery import wiring as discovery
+from vcenter_operator.discovery.settings import DiscoverySettings
+from vcenter_operator.renderer import wiring as renderer
+from vcenter_operator.renderer.settings import RendererSettings
+
+_STAGES: dict[Stage, tuple[type[Settings], Any]] = {
+    Stage.DISCOVERY: (DiscoverySettings, discovery),
+    Stage.COLLECTOR: (CollectorSettings, collector),
+    Stage.RENDERER: (RendererSettings, renderer),
+    Stage.APPLIER: (ApplierSettings, applier),
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The embedded adapters' files, in place of DNS, vCenters and Kubernetes."""
+
+    site: Path
+    templates: Path
+    output: Path | None = None
+
+
+def open_platform(
+    settings: Settings, files: Files | None, *, dry_run: bool, bus: Bus | None = None
+) -> AbstractAsyncContextManager[Platform]:
+    """What the stages stand on: files where there are any, Kubernetes otherwise."""
+    if files is None:
+        return kubernetes.open_platform(settings, dry_run=dry_run, bus=bus)
+    return embedded.open_platform(
+        settings, site=files.site, templates=files.templates, output=files.output, dry_run=dry_run, bus=bus
+    )
+
+
+@asynccontextmanager
+async def services(
+    platform: Platform, stages: Sequence[Stage], *, on_plan: OnPlan | None = None, **overrides: Any
+) -> AsyncIterator[list[process.Service]]:
+    """The services of these stages, with their own settings from the environment. `on_plan` sees the applier's plans."""
+    async with AsyncExitStack() as stack:
+        opened = []
+        for stage in stages:
+            settings_type, wiring = _STAGES[stage]
+            wire = wiring.on_kubernetes if platform.kubernetes is not None else wiring.embedded
+            watched = {"on_plan": on_plan} if stage is Stage.APPLIER else {}
+            service = wire(settings_type.load(**overrides), platform, **watched)
+            opened.append(await stack.enter_async_context(service))
+        yield opened
+
+
+async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **overrides: Any) -> None:
+    """Runs stages until cancelled.
+
+    Raises:
+        ConfigurationError: a setting, the Secret or a file is wrong.
+    """
+    settings = Settings.load(**overrides)
+    async with (
+        open_platform(settings, files, dry_run=dry_run) as platform,
+        services(platform, stages, **overrides) as opened,
+    ):
+        await process.serve(*opened)
