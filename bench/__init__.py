@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench-<name>` runs the module of that name."""

@@ -80,9 +80,8 @@ def prepared(stack: Stack, vcenters: int, clusters: int) -> Region:
     folder = Path(tempfile.mkdtemp(dir=stack.folder))
     region = Region(stack.kubernetes(), zone, "", "", stack.start_vcsim, folder)
     for number in range(vcenters):
-        region.vcenter(
-            f"vc-a-{number}", f"QA-DE-1{chr(ord('A') + number)}", clusters=clusters, block=1 + number * clusters
-        )
+        datacenter = f"QA-DE-1{chr(ord('A') + number)}"
+        region.vcenter(f"vc-a-{number}", datacenter, clusters=clusters, block=1 + number * clusters)
     return region
 
 

@@ -100,7 +100,7 @@ async def play() -> None:
             task.result()
         await asyncio.wait({serving, story})
     screen.summary(demo.latest, demo.region.manifests())
-    screen.console.print(f"\n  The manifests are in [bold]{demo.region.output}[/bold], the region's files beside them.")
+    screen.console.print(f"\n  The manifests are in [bold]{demo.region.output}[/bold], the region beside them.")
     screen.console.print(
         "  Next: [bold].venv/bin/vcenter-operator --help[/bold], or docs/ for running it in a region.\n"
     )

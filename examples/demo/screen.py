@@ -39,13 +39,16 @@ def headline(number: int, title: str, story: str) -> None:
     console.print(Padding(f"[dim]{story}[/dim]", (0, 0, 0, 2)))
 
 
+def coloured(line: str) -> Text:
+    """A line of a plan in the colour of what happens, cut at the edge."""
+    return Text(line, style=COLOURS.get(line[:1], ""), overflow="ellipsis", no_wrap=True)
+
+
 def plan(shown: Plan) -> None:
     """A plan, the way logs and `diff` state it."""
     console.print(Padding(Text(f"{shown.host}: {summarize(shown)}", style="bold"), (0, 0, 0, 2)))
     for line in describe(shown, limit=LINES):
-        console.print(
-            Padding(Text(line, style=COLOURS.get(line[:1], ""), overflow="ellipsis", no_wrap=True), (0, 0, 0, 4))
-        )
+        console.print(Padding(coloured(line), (0, 0, 0, 4)))
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str], seconds: float) -> None:

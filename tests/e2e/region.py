@@ -22,6 +22,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "site" / "manifests"
 SEED = "a seed for tests"
 USERNAME = "m3nova"
 BUS_KEY = base64.b64encode(b"a key of the end-to-end tests").decode()
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TEMPLATES = f"/apis/{labels.GROUP}/v1/vcenter-templates"
 KINDS = {
     "Secret": "/api/v1/namespaces/{namespace}/secrets",
@@ -52,9 +53,7 @@ class Region:
     def prepare(self, templates: Collection[str] = ()) -> None:
         """CRDs, Secret, cells and the example's templates, or only some of them."""
         for manifest in crds.definitions():
-            self.apply(
-                f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{manifest['metadata']['name']}", manifest
-            )
+            self.apply(f"{DEFINITIONS}/{manifest['metadata']['name']}", manifest)
         eventually(self._knows_templates, "the API server serves VCenterTemplates", within=30)
         self.clear()
         self.put_secret()
@@ -235,9 +234,8 @@ class Region:
 
         def there() -> dict[str, dict[str, Any]] | None:
             found = self.objects()
-            assert found.keys() == wanted, (
-                f"missing {sorted(wanted - found.keys())}, extra {sorted(found.keys() - wanted)}"
-            )
+            missing, extra = sorted(wanted - found.keys()), sorted(found.keys() - wanted)
+            assert not missing and not extra, f"missing {missing}, extra {extra}"
             return found or {"": {}}
 
         found = eventually(there, "exactly the expected objects", within=within, otherwise=self.logs)

@@ -1,4 +1,4 @@
-"""Each service killed in the middle of a change: the end is the same as without, and what went meanwhile is dealt with."""
+"""Each service killed in the middle of a change: the end is the same, and what went meanwhile is dealt with."""
 
 from __future__ import annotations
 

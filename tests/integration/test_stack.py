@@ -31,12 +31,24 @@ from tests.stack.process import members, until
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.vcsim import Vcsim
 
-pytestmark = pytest.mark.needs(control=True)
+ours = pytest.mark.needs(control=True)  # what an endpoint given from outside cannot show
 FQDN = "vc-a-0.cc.qa-de-1.cloud.sap"
 pyvmomi: Any = importlib.import_module("pyVmomi")
 vim, vmodl = pyvmomi.vim, pyvmomi.vmodl
 
 
+async def test_the_fixtures_serve(amqp_url: str, zone: Knot, kubernetes: Kubernetes, namespace: str) -> None:
+    async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
+        await channel.declare_queue("served", exclusive=True)
+    before = zone.serial()
+    zone.add("vc-a-0", "A", "127.0.0.11")
+    assert zone.serial() == before + 1
+    zone.clear()
+    assert {name for name, _, _ in zone.records()} <= {"@", "ns"}
+    assert kubernetes.request("GET", f"/api/v1/namespaces/{namespace}")["metadata"]["name"] == namespace
+
+
+@ours
 async def test_rabbitmq_keeps_what_it_confirmed_over_a_kill(rabbitmq: RabbitMQ, amqp_url: str) -> None:
     async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
         await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
@@ -51,6 +63,7 @@ async def test_rabbitmq_keeps_what_it_confirmed_over_a_kill(rabbitmq: RabbitMQ, 
         await message.ack()
 
 
+@ours
 async def test_rabbitmq_has_streams_and_tls(rabbitmq: RabbitMQ, amqp_url: str) -> None:
     async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
         await channel.declare_queue("archive", durable=True, arguments={"x-queue-type": "stream"})
@@ -60,6 +73,7 @@ async def test_rabbitmq_has_streams_and_tls(rabbitmq: RabbitMQ, amqp_url: str) -
     assert "vcenter-operator" in rabbitmq.rabbitmqctl("list_users")
 
 
+@ours
 def test_two_rabbitmqs_run_side_by_side(stack: Stack, rabbitmq: RabbitMQ) -> None:
     other = stack.start_rabbitmq()
     try:
@@ -69,6 +83,7 @@ def test_two_rabbitmqs_run_side_by_side(stack: Stack, rabbitmq: RabbitMQ) -> Non
         stack.discard(other)
 
 
+@ours
 def test_a_paused_server_takes_connections_and_answers_nothing(zone: Knot) -> None:
     with zone.paused():
         query = dns.message.make_query(zone.zone, "SOA")
@@ -77,6 +92,7 @@ def test_a_paused_server_takes_connections_and_answers_nothing(zone: Knot) -> No
     assert zone.serial() > 0
 
 
+@ours
 def test_the_zone_takes_signed_updates_and_keeps_them_over_a_kill(zone: Knot) -> None:
     before = zone.serial()
     zone.add("vc-a-0", "A", "127.0.0.11")
@@ -99,6 +115,7 @@ def test_the_zone_refuses_what_is_not_signed_with_its_key(zone: Knot) -> None:
         dns.query.inbound_xfr(zone.address, dns.zone.Zone(zone.zone), port=zone.port, timeout=5)
 
 
+@ours
 def test_the_zone_notifies_over_tcp(stack: Stack) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -161,6 +178,7 @@ def _clusters(content: Any) -> dict[str, Any]:
     return {each.obj._moId: each for each in (found.objects if found else [])}
 
 
+@ours
 def test_the_inventory_is_built_as_asked(vcsim: Vcsim) -> None:
     assert vcsim.networks("productionbb001")[2:] == ["br-b", "x", "br-a"]
     assert vcsim.datastores("productionbb001") == ["eph01_hga", "eph02_hgb", "nfs"]
@@ -168,6 +186,7 @@ def test_the_inventory_is_built_as_asked(vcsim: Vcsim) -> None:
     assert sorted(vcsim.clusters().values()) == ["productionbb001", "storagebb002"]
 
 
+@ours
 def test_the_inventory_changes_as_asked(vcsim: Vcsim) -> None:
     before = vcsim.clusters()
     vcsim.rename_cluster("storagebb002", "retired")
@@ -184,6 +203,7 @@ def test_the_inventory_changes_as_asked(vcsim: Vcsim) -> None:
     assert list(vcsim.clusters().values()) == ["productionbb001"]
 
 
+@ours
 def test_vcsim_is_built_again_after_a_kill_with_the_same_ids(vcsim: Vcsim) -> None:
     vcsim.rename_cluster("storagebb002", "retired")
     before, networks = vcsim.clusters(), vcsim.networks("productionbb001")
@@ -193,6 +213,7 @@ def test_vcsim_is_built_again_after_a_kill_with_the_same_ids(vcsim: Vcsim) -> No
     assert vcsim.networks("productionbb001") == networks
 
 
+@ours
 def test_vcsim_shows_a_certificate_for_its_fqdn(vcsim: Vcsim) -> None:
     context = ssl.create_default_context(cafile=str(vcsim.ca))
     with (
@@ -207,6 +228,7 @@ def test_vcsim_shows_a_certificate_for_its_fqdn(vcsim: Vcsim) -> None:
         context.wrap_socket(plain, server_hostname=vcsim.address)
 
 
+@ours
 def test_all_vcsims_listen_on_one_port(stack: Stack, vcsim: Vcsim, vcsim_factory: Callable[..., Vcsim]) -> None:
     other = vcsim_factory("vc-b-0.cc.qa-de-1.cloud.sap", password="secret")
     assert other.port == vcsim.port == stack.vcenter_port
@@ -214,6 +236,7 @@ def test_all_vcsims_listen_on_one_port(stack: Stack, vcsim: Vcsim, vcsim_factory
     assert other.clusters() == {}
 
 
+@ours
 def test_vcsim_refuses_logins(vcsim: Vcsim, account: Callable[..., Any]) -> None:
     with pytest.raises(vim.fault.InvalidLogin):
         account("wrong")
@@ -225,6 +248,7 @@ def test_vcsim_refuses_logins(vcsim: Vcsim, account: Callable[..., Any]) -> None
     assert account("changed")
 
 
+@ours
 def test_vcsim_ends_sessions(vcsim: Vcsim, account: Callable[..., Any]) -> None:
     content = account()
     assert len(_clusters(content)) == 2
@@ -235,6 +259,7 @@ def test_vcsim_ends_sessions(vcsim: Vcsim, account: Callable[..., Any]) -> None:
     assert len(_clusters(content)) == 2
 
 
+@ours
 def test_vcsim_takes_rights_away(vcsim: Vcsim, account: Callable[..., Any]) -> None:
     content = account()
     all_of_them = _clusters(content)
@@ -256,6 +281,7 @@ def test_vcsim_takes_rights_away(vcsim: Vcsim, account: Callable[..., Any]) -> N
     assert _clusters(content).keys() == all_of_them.keys()
 
 
+@ours
 def test_vcsim_makes_a_property_unreadable(vcsim: Vcsim, account: Callable[..., Any]) -> None:
     content = account()
     vcsim.make_unreadable({"productionbb001": ["datastore"]})
@@ -264,6 +290,7 @@ def test_vcsim_makes_a_property_unreadable(vcsim: Vcsim, account: Callable[..., 
     assert vcsim.calls()["RetrievePropertiesEx"] >= 1
 
 
+@ours
 def test_vcsim_leaves_a_dangling_port_group(vcsim: Vcsim, account: Callable[..., Any]) -> None:
     vcsim.remove_portgroup("storagebb002", "br-b", dangling=True)
     networks = next(
@@ -274,6 +301,7 @@ def test_vcsim_leaves_a_dangling_port_group(vcsim: Vcsim, account: Callable[...,
         _ = networks[-1].name
 
 
+@ours
 def test_kubernetes_keeps_what_it_took_over_a_kill(kubernetes: Kubernetes, namespace: str) -> None:
     kubernetes.kill()
     kubernetes.etcd.kill()
@@ -282,6 +310,7 @@ def test_kubernetes_keeps_what_it_took_over_a_kill(kubernetes: Kubernetes, names
     assert tuple(int(part) for part in kubernetes.server_version()[1:].split(".")[:2]) >= (1, 30)
 
 
+@ours
 def test_kubernetes_wants_credentials_and_asks_rbac(kubernetes: Kubernetes, namespace: str) -> None:
     import json
     import urllib.error
@@ -319,6 +348,7 @@ def test_kubernetes_wants_credentials_and_asks_rbac(kubernetes: Kubernetes, name
     until(lambda: status(token) == 200, 10, "the role is in force")
 
 
+@ours
 def test_kubernetes_has_kubectl_and_users(kubernetes: Kubernetes, namespace: str) -> None:
     if kubernetes.kubectl is None:
         pytest.fail("this kube-apiserver came without kubectl")
@@ -328,7 +358,7 @@ def test_kubernetes_has_kubectl_and_users(kubernetes: Kubernetes, namespace: str
     assert 'User "joe" cannot list' in done.stderr
 
 
-@pytest.mark.needs("dns")
+@pytest.mark.needs("dns", control=True)
 def test_no_server_outlives_a_stack_that_is_killed(stack: Stack) -> None:
     program = textwrap.dedent("""
         import sys
@@ -349,7 +379,7 @@ def test_no_server_outlives_a_stack_that_is_killed(stack: Stack) -> None:
     until(lambda: not Path(folder).exists(), 10, "the removal of its files")
 
 
-@pytest.mark.needs("dns")
+@pytest.mark.needs("dns", control=True)
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(stack: Stack) -> None:
     with pytest.raises(
         StackError, match=r"ended with status 1 while starting\n(.|\n)*end of its log:(.|\n)*invalid base64"

@@ -41,7 +41,7 @@ Site = Annotated[
 Templates = Annotated[
     Path | None,
     typer.Option(
-        help="Folder with VCenterTemplates, the cells ConfigMap and the Secret `vcenter-operator`, as kubectl takes them.",
+        help="Folder with VCenterTemplates, the cells ConfigMap and the Secret, as kubectl takes them.",
         exists=True,
         file_okay=False,
         rich_help_panel="On files instead of a region",
@@ -133,9 +133,7 @@ def _files(site: Path | None, templates: Path | None, output: Path | None) -> pi
 
 def _serve(stages: Sequence[Stage], dry_run: bool, bus: str | None, files: pipeline.Files | None) -> None:
     if len(stages) == 1 and bus == IN_PROCESS:
-        raise ConfigurationError(
-            "one stage alone has nobody to talk to on an in-process bus: give the URL of a RabbitMQ"
-        )
+        raise ConfigurationError("one stage alone has nobody to talk to on an in-process bus: name a RabbitMQ")
 
     def settings() -> Settings:
         return Settings.load(bus=bus)

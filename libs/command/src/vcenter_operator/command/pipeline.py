@@ -57,7 +57,7 @@ def open_platform(
 async def services(
     platform: Platform, stages: Sequence[Stage], *, on_plan: OnPlan | None = None, **overrides: Any
 ) -> AsyncIterator[list[process.Service]]:
-    """The services of these stages, with their own settings from the environment. `on_plan` sees the applier's plans."""
+    """The services of these stages, with settings of their own. `on_plan` sees the applier's plans."""
     async with AsyncExitStack() as stack:
         opened = []
         for stage in stages:

@@ -53,6 +53,11 @@ class Trace(Fact):
         return Trace(correlation_id=self.correlation_id, causation_id=self.message_id, traceparent=self.traceparent)
 
 
+def older(age: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether an age is behind another in any part."""
+    return any(mine < theirs for mine, theirs in zip(age, other, strict=True))
+
+
 class Statement(Fact):
     """The whole truth about one vCenter, as one stage knows it."""
 
@@ -65,9 +70,14 @@ class Statement(Fact):
     """False: a complete zone lacks the vCenter."""
     trace: Trace = Field(default_factory=Trace)
 
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """All that it was made from, as positions that only grow: what two statements on one vCenter are compared by."""
+        raise TypeError(f"{type(self).__name__} has no age")
+
     def older_than(self, other: Self) -> bool:
-        """Whether `other` states something newer, so that this one needs no work."""
-        raise TypeError(f"{type(self).__name__} has no order against {type(other).__name__}")
+        """Whether it was made from anything older than `other`, so that this one needs no work."""
+        return older(self.age, other.age)
 
     def repeated(self) -> Self:
         """The same statement said again: revision and content kept, a message id of its own."""
@@ -85,9 +95,10 @@ class DnsChange(Statement):
     addresses: tuple[str, ...] = ()
     """The A and AAAA records' values; empty where a CNAME leads out of the zone."""
 
-    def older_than(self, other: Self) -> bool:
-        """By revision."""
-        return self.revision < other.revision
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """Its revision."""
+        return (self.revision,)
 
 
 class ClusterRole(StrEnum):
@@ -151,9 +162,10 @@ class Inventory(Statement):
     clusters: tuple[Cluster, ...] = ()
     unknown: tuple[UnknownCluster, ...] = ()
 
-    def older_than(self, other: Self) -> bool:
-        """Older in any part: the inventory, or the zone it was made from."""
-        return self.revision < other.revision or self.zone.revision < other.zone.revision
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """Its revision, and that of the zone it was made from."""
+        return (self.revision, self.zone.revision)
 
 
 class Provenance(Fact):
@@ -168,12 +180,14 @@ class Provenance(Fact):
     cells: int
     config: int
 
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """Every part's position."""
+        return (self.zone.revision, self.inventory, self.templates, self.cells, self.config)
+
     def older_than(self, other: Provenance) -> bool:
         """Older in any part."""
-        return any(mine < theirs for mine, theirs in zip(self._parts(), other._parts(), strict=True))
-
-    def _parts(self) -> tuple[Any, ...]:
-        return (self.zone.revision, self.inventory, self.templates, self.cells, self.config)
+        return older(self.age, other.age)
 
 
 class IndexEntry(Fact):
@@ -221,9 +235,10 @@ class ManifestDelta(Statement):
             raise ValueError(f"manifests that are not in the index: {', '.join(map(str, sorted(stray)))}")
         return self
 
-    def older_than(self, other: Self) -> bool:
-        """Made from anything older."""
-        return self.provenance.older_than(other.provenance)
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """Its provenance, part by part."""
+        return self.provenance.age
 
 
 class ResyncRequest(Fact):

@@ -1,19 +1,25 @@
 """The work on one partition: a worker for each vCenter, and for each only the newest statement.
 
 Shared by both adapters, so that order, coalescing, retry and parking are the same on either.
+
+What the broker waits for an answer to is bounded: a vCenter has at most one statement in work and one that waits,
+what these supersede is acknowledged at once, what failed waits in the broker. Beyond `capacity` unanswered ones
+nothing waits here any more, so that vCenters which take long leave room for the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from vcenter_operator.common.bus.port import Consumer, Ownership
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
-from vcenter_operator.common.messages import ResyncRequest, Statement
+from vcenter_operator.common.messages import ResyncRequest, Statement, older
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -22,121 +28,253 @@ MAX_ATTEMPTS_OF_UNEXPECTED = 5
 """An error that is none of ours is a defect: it is tried again this often, then parked."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RetryDelays:
-    """Seconds before the attempts of a statement: doubled each time up to `longest`."""
+    """Seconds before the attempts of a statement: doubled each time from `first` up to `longest`, with jitter."""
 
     first: float = 0.5
     longest: float = 60.0
+    aside: float = 5.0
+    """For a statement that would wait here beyond capacity: how long it waits in the broker instead."""
 
     def after(self, attempts: int) -> float:
-        """The delay after this many failed attempts."""
-        return min(self.longest, self.first * 2.0 ** min(attempts - 1, 16))
+        """The delay after this many failed attempts: between three quarters of its step and the whole."""
+        step = min(self.longest, self.first * 2.0 ** min(max(attempts, 1) - 1, 32))
+        return step * random.uniform(0.75, 1.0)  # noqa: S311 - jitter, not a secret
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Every step there is, shortest first: the broker has a queue for each."""
+        steps = [self.first]
+        while steps[-1] * 2 < self.longest:
+            steps.append(steps[-1] * 2)
+        return (*steps, self.longest) if self.longest > self.first else (self.first,)
+
+    def step(self, delay: float) -> float:
+        """The step that a delay is rounded up to; the longest where it is longer still."""
+        return next((step for step in self.steps if step >= delay), self.steps[-1])
 
 
 class Delivery(Protocol):
-    """A statement that the bus handed over and wants an answer for."""
+    """A body that the bus handed over and wants an answer for.
 
-    statement: Statement
-    attempts: int
-    """How often it was tried before."""
+    Without one it is returned to the queue when the partition is released, or its owner is lost.
+    """
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried before."""
+        ...
 
     async def ack(self) -> None:
-        """Done, or superseded."""
+        """Done, or superseded. Nothing happens where the broker has taken it back already."""
+        ...
 
-    async def give_back(self) -> None:
-        """Returned to the queue for whoever owns the partition next."""
-
-    async def retry(self, delay: float) -> None:
-        """Again after `delay` seconds, with one attempt more counted."""
+    async def retry(self, delay: float, attempts: int) -> None:
+        """Again after `delay` seconds, `attempts` of them counted. Raises BusUnavailable."""
+        ...
 
     async def park(self, reason: str) -> None:
-        """Put aside with the reason."""
+        """Put aside with the reason. Raises BusUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    statement: Statement
+    delivery: Delivery
+
+
+@dataclass(frozen=True)
+class _Newest:
+    age: tuple[Any, ...]
+    message_id: str
+
+    @classmethod
+    def of(cls, statement: Statement) -> _Newest:
+        return cls(statement.age, statement.trace.message_id)
 
 
 class Dispatcher:
-    """Deliveries of one owned partition to the consumer, until `close`."""
+    """Deliveries and requests of one owned partition to the consumer, until `close`."""
 
-    def __init__(self, consumer: Consumer, ownership: Ownership, delays: RetryDelays) -> None:
+    def __init__(
+        self, consumer: Consumer, ownership: Ownership, delays: RetryDelays | None = None, capacity: int = 50
+    ) -> None:
         self._consumer = consumer
         self._ownership = ownership
-        self._delays = delays
-        self._waiting: dict[str, Delivery] = {}
+        self._delays = delays or RetryDelays()
+        self._capacity = capacity
+        self._waiting: dict[str, _Waiting] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
+        self._newest: dict[str, _Newest] = {}
+        self._parked: dict[str, tuple[tuple[Any, ...], str]] = {}
+        self._requests: dict[str | None, ResyncRequest | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """Hands over a delivery; one that is superseded by what waits, or supersedes it, costs no work."""
+    @property
+    def unanswered(self) -> int:
+        """How many deliveries are held without an answer."""
+        return len(self._waiting) + len(self._workers) + len(self._tasks) - len(self._requests)
+
+    async def deliver(self, statement: Statement, delivery: Delivery) -> None:
+        """Hands over a statement. One that is superseded, or supersedes what waits, costs no work."""
         if self._closing:
-            await delivery.give_back()
             return
-        host = delivery.statement.host
-        waiting = self._waiting.get(host)
-        if waiting is not None and delivery.statement.older_than(waiting.statement):
+        host = statement.host
+        if self._superseded(statement, delivery):
             await delivery.ack()
             return
-        self._waiting[host] = delivery
+        self._newest[host] = _Newest.of(statement)
+        waiting = self._waiting.get(host)
+        if waiting is None and host in self._workers and self.unanswered >= self._capacity:
+            self._spawn(self._insist(lambda: delivery.retry(self._delays.aside, delivery.attempts)))
+            return
+        self._waiting[host] = _Waiting(statement, delivery)
         if host not in self._workers:
             self._workers[host] = asyncio.create_task(self._work(host), name=f"worker {host}")
         if waiting is not None:
-            await waiting.ack()
+            await waiting.delivery.ack()
 
-    async def resync(self, request: ResyncRequest) -> None:
-        """Hands over a resync request; its failure is logged, since whoever asked asks again."""
-        with structlog.contextvars.bound_contextvars(correlation_id=request.trace.correlation_id):
-            try:
-                self._ownership.verify()
-                await self._consumer.resync(request, self._ownership)
-            except OwnershipLost:
-                return
-            except Exception as error:
-                log.warning("resync failed", host=request.host, partition=request.partition, error=str(error))
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Parks what is no statement for us."""
+        log.error("parked", error=reason, attempts=delivery.attempts + 1)
+        if not self._closing:
+            self._spawn(self._insist(lambda: delivery.park(reason)))
+
+    def resync(self, request: ResyncRequest) -> None:
+        """Hands over a resync request. What waits already for the same vCenter is asked in one."""
+        if self._closing:
+            return
+        running = request.host in self._requests
+        waiting = self._requests.get(request.host)
+        self._requests[request.host] = _merged(waiting, request) if waiting else request
+        if not running:
+            self._spawn(self._answer(request.host))
 
     async def close(self, grace: float) -> None:
-        """Finishes what is under way within `grace` seconds; the rest is cancelled and returned to the queue."""
+        """Finishes what is under way within `grace` seconds, less once the ownership ends; then cancels it."""
         self._closing = True
-        waiting, self._waiting = self._waiting, {}
-        for delivery in waiting.values():
-            await delivery.give_back()
-        workers = list(self._workers.values())
-        if not workers:
+        tasks = {*self._workers.values(), *self._tasks}
+        if not tasks:
             return
-        _, late = await asyncio.wait(workers, timeout=grace)
-        for worker in late:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        finished = asyncio.ensure_future(asyncio.wait(tasks))
+        ended = asyncio.ensure_future(self._ownership.ended())
+        try:
+            await asyncio.wait({finished, ended}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (finished, ended, *tasks):
+                task.cancel()
+            await asyncio.gather(finished, ended, *tasks, return_exceptions=True)
+
+    def _superseded(self, statement: Statement, delivery: Delivery) -> bool:
+        newest = self._newest.get(statement.host)
+        if newest is None:
+            return False
+        if older(statement.age, newest.age):
+            return True
+        # A repeat was tried since this one was put off: one of the two goes on, or each repeat would add another
+        # that never ends.
+        put_off = delivery.attempts > 0 and statement.trace.message_id != newest.message_id
+        return put_off and not older(newest.age, statement.age)
 
     async def _work(self, host: str) -> None:
         try:
-            while (delivery := self._waiting.pop(host, None)) is not None:
+            while not self._closing and (waiting := self._waiting.pop(host, None)) is not None:
                 with structlog.contextvars.bound_contextvars(
-                    vcenter=host, correlation_id=delivery.statement.trace.correlation_id
+                    vcenter=host, correlation_id=waiting.statement.trace.correlation_id
                 ):
-                    await self._attempt(delivery)
+                    await self._attempt(waiting.statement, waiting.delivery)
         finally:
             self._workers.pop(host, None)
 
-    async def _attempt(self, delivery: Delivery) -> None:
+    async def _attempt(self, statement: Statement, delivery: Delivery) -> None:
         attempts = delivery.attempts + 1
         try:
             self._ownership.verify()
-            await self._consumer.handle(delivery.statement, self._ownership)
-        except (OwnershipLost, asyncio.CancelledError) as error:
-            await delivery.give_back()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        except TransientError as error:
-            delay = error.retry_after if error.retry_after is not None else self._delays.after(attempts)
-            log.info("will try again", error=str(error), attempts=attempts, delay=delay)
-            await delivery.retry(delay)
-        except PermanentError as error:
-            log.error("parked", error=str(error), attempts=attempts)
-            await delivery.park(str(error))
+            await self._consumer.handle(statement, self._ownership)
         except Exception as error:
-            log.exception("unexpected error", attempts=attempts)
-            if attempts < MAX_ATTEMPTS_OF_UNEXPECTED:
-                await delivery.retry(self._delays.after(attempts))
-            else:
-                await delivery.park(f"unexpected {type(error).__name__}: {error}")
+            if not self._ownership.held:
+                log.info("left to the next owner", error=str(error))
+                return
+            await self._failed(statement, delivery, attempts, error)
         else:
+            self._parked.pop(statement.host, None)
             await delivery.ack()
+
+    async def _failed(self, statement: Statement, delivery: Delivery, attempts: int, error: Exception) -> None:
+        delay = self._delays.after(attempts)
+        if isinstance(error, TransientError):
+            if not isinstance(error, OwnershipLost) and error.retry_after is not None:
+                delay = error.retry_after
+            log.info("will try again", error=str(error), attempts=attempts, delay=round(delay, 2))
+        elif isinstance(error, PermanentError):
+            await self._park(statement, delivery, str(error))
+            return
+        else:
+            log.error("unexpected error", attempts=attempts, exc_info=error)
+            if attempts >= MAX_ATTEMPTS_OF_UNEXPECTED:
+                await self._park(statement, delivery, f"unexpected {type(error).__name__}: {error}")
+                return
+        await self._insist(lambda: delivery.retry(delay, attempts), unless_newer=(statement.host, delivery))
+
+    async def _park(self, statement: Statement, delivery: Delivery, reason: str) -> None:
+        log.error("parked", error=reason, attempts=delivery.attempts + 1)
+        if self._parked.get(statement.host) == (statement.age, reason):
+            await delivery.ack()  # said again, and parked already: once is enough
+            return
+        await self._insist(lambda: delivery.park(reason))
+        self._parked[statement.host] = (statement.age, reason)
+
+    async def _insist(
+        self, settle: Callable[[], Awaitable[None]], unless_newer: tuple[str, Delivery] | None = None
+    ) -> None:
+        """Until the broker takes it, or a newer statement makes it needless."""
+        failures = 0
+        while True:
+            if unless_newer is not None and unless_newer[0] in self._waiting:
+                await unless_newer[1].ack()
+                return
+            try:
+                return await settle()
+            except TransientError as error:
+                failures += 1
+                delay = self._delays.after(failures)
+                log.warning("the broker did not take it back", error=str(error), delay=round(delay, 2))
+                await asyncio.sleep(delay)
+
+    async def _answer(self, host: str | None) -> None:
+        try:
+            while (request := self._requests[host]) is not None:
+                self._requests[host] = None
+                with structlog.contextvars.bound_contextvars(correlation_id=request.trace.correlation_id):
+                    await self._resync(request)
+        finally:
+            del self._requests[host]
+
+    async def _resync(self, request: ResyncRequest) -> None:
+        try:
+            self._ownership.verify()
+            await self._consumer.resync(request, self._ownership)
+        except OwnershipLost:
+            return
+        except Exception as error:  # whoever asked asks again
+            log.warning(
+                "resync failed",
+                host=request.host,
+                partition=request.partition,
+                error=str(error),
+                exc_info=None if isinstance(error, TransientError | PermanentError) else error,
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _merged(waiting: ResyncRequest, request: ResyncRequest) -> ResyncRequest:
+    """One request for what both ask: no objects means all."""
+    both = tuple(dict.fromkeys((*waiting.objects, *request.objects))) if waiting.objects and request.objects else ()
+    return request.model_copy(update={"objects": both})

@@ -41,22 +41,23 @@ class Ownership:
     partition: int
     epoch: int
     valid_for: float = float("inf")
-    _renewed: float = field(default_factory=time.monotonic, repr=False)
+    confirmed_at: float = field(default_factory=time.monotonic, repr=False)
+    """When the broker was last asked something that it answered (monotonic clock)."""
     _lost: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def held(self) -> bool:
         """Whether it is still ours."""
-        return not self._lost.is_set() and time.monotonic() - self._renewed < self.valid_for
+        return not self._lost.is_set() and time.monotonic() - self.confirmed_at < self.valid_for
 
     def verify(self) -> None:
         """To be called right before every effect on the world outside. Raises OwnershipLost."""
         if not self.held:
             raise OwnershipLost(f"partition {self.partition} of {self.stage} is no longer owned (epoch {self.epoch})")
 
-    def renew(self) -> None:
-        """The broker confirmed it just now (adapters only)."""
-        self._renewed = time.monotonic()
+    def renew(self, at: float | None = None) -> None:
+        """The broker answered what was asked at that time, now if None (adapters only)."""
+        self.confirmed_at = max(self.confirmed_at, time.monotonic() if at is None else at)
 
     def end(self) -> None:
         """It is lost or given up (adapters only)."""
@@ -79,23 +80,26 @@ class Consumer(Protocol):
     """What a stage does with the partitions that it owns."""
 
     async def take(self, ownership: Ownership) -> None:
-        """A partition is ours now, before its first statement: ask for a resync, prepare what belongs to it."""
+        """A partition is ours now, before its first statement: ask for a resync, prepare what belongs to it.
+
+        If it raises, the partition is released, and taken again later, here or by another replica.
+        """
         ...
 
     async def release(self, ownership: Ownership) -> None:
-        """It is no longer ours: stop everything that belongs to it."""
+        """It is no longer ours: stop everything that belongs to it. Called after every `take`, also one that failed."""
         ...
 
     async def handle(self, statement: Statement, ownership: Ownership) -> None:
         """Works on one statement: one at a time for a vCenter, only the newest of several that wait.
 
-        Acknowledged when it returns. TransientError: again later, or a newer one instead; PermanentError: parked;
-        OwnershipLost: returned to the queue.
+        Acknowledged when it returns. TransientError: again later, or a newer one instead; PermanentError: parked.
+        Once the ownership is over, whatever is raised, it is returned to the queue for the next owner.
         """
         ...
 
     async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
-        """Somebody downstream asks to be told again."""
+        """Somebody downstream asks to be told again: one at a time for a vCenter, while `handle` goes on."""
         ...
 
 

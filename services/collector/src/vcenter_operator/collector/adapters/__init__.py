@@ -1,1 +1,1 @@
-"""Adapters of the collector's ports, for real use and embedded."""
+"""Where inventories come from: `vcenter` for real, `embedded` from a site file."""
