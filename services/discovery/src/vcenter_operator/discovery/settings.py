@@ -1,0 +1,26 @@
+"""Settings of the discovery."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from vcenter_operator.common.settings import Settings
+
+
+class DiscoverySettings(Settings):
+    """What the discovery needs beyond what every stage does. All times are seconds."""
+
+    dns_poll_every: float = Field(default=10.0, gt=0)
+    """Between two looks at the zone's SOA serial (jittered by a fifth)."""
+    dns_timeout: float = Field(default=5.0, gt=0)
+    """For one query; in a transfer, for the next message."""
+    dns_transfer_timeout: float = Field(default=120.0, gt=0)
+    """For a whole zone transfer."""
+    dns_retry_longest: float = Field(default=30.0, gt=0)
+    """The longest pause between two attempts while the zone cannot be read (doubled from 1)."""
+    zone_held_share: float = Field(default=0.5, ge=0, le=1)
+    """A zone that lost more than this share of its vCenters at once is held as unknown until confirmed."""
+    zone_confirm_after: float = Field(default=10.0, gt=0)
+    """Until the second look at a zone that is held."""
+    zone_unreadable_after: float = Field(default=30.0, ge=0)
+    """How long the zone may be unreadable before the vCenters' conditions say so."""

@@ -1,0 +1,230 @@
+"""What one replica does while it owns the zone: look, compare, state; what is known stays where it cannot look."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.bus.port import Bus, Ownership
+from vcenter_operator.common.messages import DnsChange
+from vcenter_operator.common.record import Condition, Discovered, Store
+from vcenter_operator.common.telemetry import logger
+from vcenter_operator.discovery.core import conditions
+from vcenter_operator.discovery.core.changes import Revisions, Sighting, changes
+from vcenter_operator.discovery.core.conditions import Trouble
+from vcenter_operator.discovery.core.plausibility import Doubt, doubt
+from vcenter_operator.discovery.core.zone import Version, ZoneCopy, vcenters
+from vcenter_operator.discovery.outbox import Outbox
+from vcenter_operator.discovery.ports import Zone, ZoneUnavailable
+from vcenter_operator.discovery.settings import DiscoverySettings
+
+log = logger(__name__)
+
+
+@dataclass
+class _Reading:
+    """How reading the zone goes."""
+
+    failures: int = 0
+    since: float = 0.0
+    """When the first of these failures was (monotonic)."""
+    trouble: Trouble | None = None
+    shown: bool = False
+    """Whether the trouble is in the vCenters' conditions."""
+
+
+@dataclass
+class _Held:
+    """A zone that is not believed yet."""
+
+    doubt: Doubt
+    serial: int
+
+
+class ZoneWatch:
+    """From the take of the zone to its release. States nothing before it knows a complete zone."""
+
+    def __init__(
+        self, *, zone: Zone, domain: str, bus: Bus, store: Store, ownership: Ownership, settings: DiscoverySettings
+    ) -> None:
+        self._zone = zone
+        self._domain = domain
+        self._store = store
+        self._settings = settings
+        self._revisions = Revisions(ownership.epoch)
+        self._outbox = Outbox(bus, store, ownership)
+        self._delays = RetryDelays(first=1.0, longest=settings.dns_retry_longest)
+        self._known: dict[str, Discovered] = {}
+        """All that is known of each vCenter, from the record at first."""
+        self._remembered: set[str] = set()
+        """Every vCenter that has a record."""
+        self._stated: dict[str, Sighting] = {}
+        """What was stated in this epoch."""
+        self._version: Version | None = None
+        """Of the zone that was looked at last, believed or not."""
+        self._held: _Held | None = None
+        self._reading = _Reading()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._outbox.run(), name="outbox")
+            group.create_task(self._repeat(), name="repeat")
+            await self._remember()
+            while True:
+                await self._pause(await self._look())
+
+    def say_again(self, host: str | None = None) -> None:
+        """Repeats the current statement about one vCenter, or all."""
+        self._outbox.say_again(host)
+
+    async def _remember(self) -> None:
+        """Reads the record: what is there and not in the zone is gone, however long nobody looked."""
+        failures = 0
+        while True:
+            try:
+                records = await self._store.list()
+                break
+            except Exception as error:
+                failures += 1
+                tell = log.warning if failures == 1 else log.debug
+                tell("the record cannot be read yet, nothing is stated", error=str(error), attempts=failures)
+                await asyncio.sleep(_jittered(self._delays.after(failures)))
+        if failures:
+            log.info("the record is read", attempts=failures + 1)
+        for record in records:
+            self._remembered.add(record.host)
+            if record.discovered is not None:
+                self._known[record.host] = record.discovered
+                self._outbox.remember(record)
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(_jittered(self._settings.repeat_every))
+            self._outbox.say_again()
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next look; a second look at a held zone is not hurried by anything."""
+        if self._held is not None and not self._reading.failures:
+            await asyncio.sleep(seconds)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._zone.changed()
+        except TimeoutError:
+            pass
+
+    async def _look(self) -> float:
+        """One look at the zone. Seconds until the next."""
+        try:
+            copy = await self._read()
+            self._succeeded()
+            if copy is not None:
+                self._judge(copy)
+                self._version = copy.version
+        except Exception as error:
+            return self._failed(error)
+        if self._held is not None:
+            return self._settings.zone_confirm_after
+        return _jittered(self._settings.dns_poll_every)
+
+    async def _read(self) -> ZoneCopy | None:
+        """A complete zone, if there is one that was not looked at yet."""
+        if self._held is not None:
+            return await self._zone.transfer(afresh=True)
+        if self._version is not None and await self._zone.version() == self._version:
+            return None
+        return await self._zone.transfer()
+
+    def _judge(self, copy: ZoneCopy) -> None:
+        found = vcenters(copy.names, self._domain)
+        known = {host for host, section in self._known.items() if section.present}
+        earlier = self._held.doubt if self._held is not None else None
+        why = doubt(known, found.keys(), share=self._settings.zone_held_share, earlier=earlier)
+        if why is not None:
+            self._hold(_Held(why, copy.version.serial))
+            return
+        if self._held is not None:
+            log.info("the second look settles it: the zone is believed", serial=copy.version.serial)
+            self._held = None
+            self._show()
+        self._believe(copy.version.serial, found)
+
+    def _hold(self, held: _Held) -> None:
+        log.warning(
+            "the zone lacks an unlikely share of the vCenters at once: held as unknown until a second look confirms it",
+            serial=held.serial,
+            lacking=len(held.doubt.lost),
+            known=held.doubt.known,
+            vcenters=sorted(held.doubt.lost)[:20],
+        )
+        self._held = held
+        self._show()
+
+    def _believe(self, serial: int, found: dict[str, tuple[str, ...]]) -> None:
+        for host, sighting in changes(self._stated, found, self._remembered).items():
+            revision = self._revisions.mint()
+            change = DnsChange(
+                host=host, present=sighting.present, addresses=sighting.addresses, revision=revision, serial=serial
+            )
+            log.info("vCenter", vcenter=host, present=change.present, serial=serial, revision=str(revision))
+            self._stated[host] = sighting
+            self._known[host] = Discovered(
+                present=sighting.present, serial=serial, revision=revision, addresses=sighting.addresses
+            )
+            self._outbox.state(change, self._section(host))
+
+    def _failed(self, error: Exception) -> float:
+        """What is known stays. Seconds until the next attempt."""
+        reading = self._reading
+        reading.failures += 1
+        if reading.failures == 1:
+            reading.since = time.monotonic()
+        reason = error.reason if isinstance(error, ZoneUnavailable) else "UnexpectedError"
+        delay = _jittered(self._delays.after(reading.failures))
+        if reading.trouble is None or reading.trouble.reason != reason:
+            reading.trouble, reading.shown = Trouble(reason, str(error) or type(error).__name__), False
+            log.warning(
+                "the zone cannot be read: what was last known stays",
+                reason=reason,
+                error=reading.trouble.message,
+                serial=self._version.serial if self._version is not None else None,
+                exc_info=not isinstance(error, ZoneUnavailable),
+            )
+        else:
+            log.debug("still no zone", reason=reason, error=str(error), attempts=reading.failures, delay=delay)
+        if not reading.shown and time.monotonic() - reading.since >= self._settings.zone_unreadable_after:
+            reading.shown = True
+            self._show()
+        return delay
+
+    def _succeeded(self) -> None:
+        reading, self._reading = self._reading, _Reading()
+        if reading.failures:
+            log.info("the zone is read again", attempts=reading.failures + 1)
+        if reading.shown:
+            self._show()
+
+    def _show(self) -> None:
+        """Brings the conditions of all vCenters up to date. Only what differs is written."""
+        for host in self._known:
+            self._outbox.annotate(host, self._section(host))
+
+    def _section(self, host: str) -> Discovered:
+        known = self._known[host]
+        return known.model_copy(update={"conditions": (self._condition(host, known),)})
+
+    def _condition(self, host: str, known: Discovered) -> Condition:
+        if self._held is not None and host in self._held.doubt.lost:
+            return conditions.held(self._domain, self._held.serial, self._held.doubt)
+        if self._reading.shown and self._reading.trouble is not None:
+            return conditions.unreadable(self._reading.trouble)
+        tell = conditions.in_zone if known.present else conditions.not_in_zone
+        return tell(self._domain, known.serial)
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - nothing secret about it

@@ -1,0 +1,1 @@
+"""Small stand-ins for what the real servers cannot be made to do."""
