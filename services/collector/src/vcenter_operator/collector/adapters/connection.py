@@ -1,0 +1,123 @@
+"""The connection to one vCenter: to the address that the zone states, verified for its FQDN."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from typing import Any
+
+import pyVmomi
+
+from vcenter_operator.collector.ports import Endpoint
+
+_library: Any = pyVmomi
+vim, vmodl = _library.vim, _library.vmodl
+managed_type = _library.VmomiSupport.GetWsdlType
+
+API_VERSION = "vim.version.version9"
+"""vSphere API 5.5, which has all that is read here and which every later vCenter speaks."""
+
+
+class Line:
+    """Opens connections to one vCenter, one at a time, and can cut the current one from another thread.
+
+    `connect_timeout` (seconds) is for each address, TLS included; `read_timeout` for each answer.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, port: int, context: ssl.SSLContext, *, connect_timeout: float, read_timeout: float
+    ) -> None:
+        self.endpoint = endpoint
+        self.port = port
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self._context = context
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    def open(self) -> ssl.SSLSocket:
+        """A verified connection to the first address that takes it. Raises OSError."""
+        failure: OSError = OSError(f"{self.endpoint.host} has no address")
+        for address in self.endpoint.addresses or (self.endpoint.host,):
+            try:
+                return self._open(address)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def cut(self) -> None:
+        """Makes whatever uses the line fail at once, and go on failing until `mend`."""
+        with self._lock:
+            self._is_cut = True
+            if self._socket is not None:
+                # Not SSLSocket's own shutdown: that one also takes the TLS object away under the reading thread.
+                with suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def mend(self, timeout: float) -> None:
+        """Lets it be used again, with `timeout` for everything."""
+        with self._lock:
+            self._is_cut = False
+        self.connect_timeout = self.read_timeout = timeout
+
+    def _open(self, address: str) -> ssl.SSLSocket:
+        plain = socket.create_connection((address, self.port), timeout=self.connect_timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secured = self._context.wrap_socket(
+                plain, server_hostname=self.endpoint.host, do_handshake_on_connect=False
+            )
+        except BaseException:
+            plain.close()
+            raise
+        try:
+            self._hold(secured)
+            secured.do_handshake()
+            secured.settimeout(self.read_timeout)
+        except BaseException:
+            secured.close()
+            raise
+        return secured
+
+    def _hold(self, opened: socket.socket) -> None:
+        with self._lock:
+            if self._is_cut:
+                raise ConnectionAbortedError("given up meanwhile")
+            self._socket = opened
+
+
+class _Connection(http.client.HTTPConnection):
+    default_port = http.client.HTTPS_PORT
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.endpoint.host, line.port)
+        self._line = line
+
+    def connect(self) -> None:
+        self.sock = self._line.open()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self._line.read_timeout)
+        super().request(*args, **kwargs)
+
+
+def stub(line: Line) -> Any:
+    """PyVmomi's SOAP over a `Line`. Never through its `SmartConnect`, which keeps a session for the whole process."""
+    adapter = _library.SoapStubAdapter(host=line.endpoint.host, port=line.port, version=API_VERSION, poolSize=1)
+    adapter.scheme = lambda **_: _Connection(line)
+    adapter.schemeArgs = {}
+    return adapter
+
+
+def tls_context(ca: str | None, *, verify: bool = True) -> ssl.SSLContext:
+    """For connections to vCenters. Raises OSError where `ca` (a PEM bundle; None: the system's) cannot be used."""
+    context = ssl.create_default_context(cafile=ca)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,139 @@
+"""A session with one vCenter, as blocking calls for a thread of its own."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from contextlib import suppress
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from vcenter_operator.collector.adapters.connection import Line, managed_type, stub, vim, vmodl
+from vcenter_operator.collector.adapters.snapshot import answered, describe, everything, reference, snapshot
+from vcenter_operator.collector.core.model import ABSENT, Answer, Reference, Snapshot, Unreadable
+from vcenter_operator.collector.ports import (
+    CertificateRefused,
+    Credentials,
+    LoginRefused,
+    NotAnswering,
+    SessionEnded,
+    Unreachable,
+    VCenterError,
+)
+
+FAILURES = (OSError, http.client.HTTPException, ExpatError, vmodl.MethodFault)
+"""What calls raise when something is wrong with the vCenter or the way to it; see `translated`."""
+
+
+class Session:
+    """Logs on, reads, waits for changes. Every method blocks, and raises any of `FAILURES` or a VCenterError."""
+
+    def __init__(self, line: Line, *, margin: float, page_size: int | None = None) -> None:
+        """`margin`: seconds that an answer may come later than the vCenter was asked to wait. `page_size`: objects an
+
+        answer may hold; None leaves that to the vCenter.
+        """
+        self._line = line
+        self._margin = margin
+        self._read_timeout = line.read_timeout
+        self._options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page_size)
+        self._stub = stub(line)
+        self._content: Any = None
+        self._updates: Any = None
+        self._version = ""
+        self._logged_on = False
+
+    def log_on(self, credentials: Credentials) -> None:
+        """Logs on and starts to watch for changes."""
+        self._content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
+        try:
+            self._content.sessionManager.Login(userName=credentials.username, password=credentials.password)
+        except vim.fault.InvalidLogin:
+            raise LoginRefused(f"it refuses user {credentials.username} or the password derived for it") from None
+        except vim.fault.NoPermission as fault:
+            raise LoginRefused(f"user {credentials.username} may not log on: {describe(fault)}") from None
+        self._logged_on = True
+        self._updates = self._content.propertyCollector.CreatePropertyCollector()
+        self._updates.CreateFilter(spec=everything(self._view()), partialUpdates=True)
+        self.wait(0)
+
+    def snapshot(self) -> Snapshot:
+        """One reading. A view that is left behind by an error ends with the session."""
+        view = self._view()
+        collector = self._content.propertyCollector
+        result = collector.RetrievePropertiesEx(specSet=[everything(view)], options=self._options)
+        contents = []
+        while result is not None:
+            contents += result.objects
+            result = collector.ContinueRetrievePropertiesEx(token=result.token) if result.token else None
+        view.Destroy()
+        return snapshot(answered(contents), self.ask)
+
+    def ask(self, wanted: Reference) -> Answer:
+        """The name of one managed object, by its own word."""
+        kind = managed_type("urn:vim25", wanted.kind)
+        collector = vmodl.query.PropertyCollector
+        spec = collector.FilterSpec(
+            objectSet=[collector.ObjectSpec(obj=kind(wanted.moid, self._stub), skip=False)],
+            propSet=[collector.PropertySpec(type=kind, all=False, pathSet=["name"])],
+        )
+        try:
+            result = self._content.propertyCollector.RetrievePropertiesEx(specSet=[spec], options=self._options)
+        except vmodl.fault.ManagedObjectNotFound as fault:
+            # It may as well be the property collector of a session that is over that was not found.
+            if reference(fault.obj) == wanted:
+                return ABSENT
+            raise
+        except vim.fault.NotAuthenticated:
+            raise
+        except vmodl.MethodFault as fault:
+            return Unreadable(describe(fault))
+        objects = answered(result.objects if result else ())
+        return objects[wanted].name() if wanted in objects else Unreadable("it was not answered")
+
+    def wait(self, seconds: int) -> bool:
+        """Whether a change is reported within that time. The first call reports all there is, at once."""
+        options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds)
+        self._line.read_timeout = seconds + self._margin
+        try:
+            changed = False
+            while update := self._updates.WaitForUpdatesEx(version=self._version, options=options):
+                self._version, changed = update.version, True
+                if not update.truncated:
+                    break
+            return changed
+        finally:
+            self._line.read_timeout = self._read_timeout
+
+    def log_out(self, timeout: float) -> None:
+        """Ends the session and closes the connection. Raises nothing."""
+        self._line.mend(timeout)
+        try:
+            if self._logged_on:
+                with suppress(*FAILURES):
+                    self._content.sessionManager.Logout()
+        finally:
+            self._logged_on = False
+            self._stub.DropConnections()
+
+    def _view(self) -> Any:
+        return self._content.viewManager.CreateContainerView(
+            container=self._content.rootFolder, type=[vim.ClusterComputeResource], recursive=True
+        )
+
+
+def translated(error: BaseException) -> VCenterError:
+    """One of `FAILURES` as an error of the port."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return CertificateRefused(f"its certificate is refused: {error.verify_message}")
+        case TimeoutError():
+            return NotAnswering("it did not answer in time")
+        case OSError() | http.client.HTTPException():
+            return Unreachable(str(error.strerror if isinstance(error, OSError) and error.strerror else error))
+        case vim.fault.NotAuthenticated():
+            return SessionEnded("the session is not valid any more")
+        case vmodl.MethodFault():
+            return VCenterError(describe(error))
+        case _:
+            return VCenterError(f"it did not answer in SOAP: {error}")

@@ -1,0 +1,122 @@
+"""Real vCenters, through pyVmomi: a session and a thread for each."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from vcenter_operator.collector.adapters.connection import Line
+from vcenter_operator.collector.adapters.session import FAILURES, Session, translated
+from vcenter_operator.collector.adapters.worker import Worker
+from vcenter_operator.collector.core.model import Answer, Reference, Snapshot
+from vcenter_operator.collector.ports import Credentials, Endpoint, NotAnswering
+
+T = TypeVar("T")
+
+_LOGOUT = 2.0
+"""Seconds for logging out: a stage stops within seconds, and a session that is left behind ends by itself."""
+_CALLS = 5
+"""How many read timeouts a job of several calls may take."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """In seconds; see `CollectorSettings`."""
+
+    connect: float = 10.0
+    read: float = 60.0
+    wait: int = 60
+
+
+class PyVmomiVCenters:
+    """Logs on to vCenters on one port, with one way of verifying their certificates."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        port: int = 443,
+        timeouts: Timeouts | None = None,
+        page_size: int | None = None,
+    ) -> None:
+        self._context = context
+        self._port = port
+        self._timeouts = timeouts or Timeouts()
+        self._page_size = page_size
+
+    async def log_on(self, endpoint: Endpoint, credentials: Credentials) -> PyVmomiVCenter:
+        """See `VCenters.log_on`."""
+        timeouts = self._timeouts
+        line = Line(endpoint, self._port, self._context, connect_timeout=timeouts.connect, read_timeout=timeouts.read)
+        session = Session(line, margin=timeouts.connect, page_size=self._page_size)
+        vcenter = PyVmomiVCenter(line, session, timeouts)
+        try:
+            await vcenter.log_on(credentials)
+        except BaseException:
+            await vcenter.close()
+            raise
+        return vcenter
+
+
+class PyVmomiVCenter:
+    """See `VCenter`. Its thread ends with it."""
+
+    def __init__(self, line: Line, session: Session, timeouts: Timeouts) -> None:
+        self._line = line
+        self._session = session
+        self._timeouts = timeouts
+        self._worker = Worker(f"vcenter {line.endpoint.host}")
+
+    async def log_on(self, credentials: Credentials) -> None:
+        """Begins the session. Raises VCenterError."""
+        await self._call(partial(self._session.log_on, credentials), _CALLS * self._timeouts.read)
+
+    async def snapshot(self) -> Snapshot:
+        """See `VCenter.snapshot`."""
+        return await self._call(self._session.snapshot, _CALLS * self._timeouts.read)
+
+    async def ask(self, references: Sequence[Reference]) -> dict[Reference, Answer]:
+        """See `VCenter.ask`."""
+        return {
+            reference: await self._call(partial(self._session.ask, reference), self._timeouts.read)
+            for reference in references
+        }
+
+    async def wait_for_change(self, timeout: float) -> bool:
+        """See `VCenter.wait_for_change`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while (left := until - loop.time()) > 0:
+            seconds = min(self._timeouts.wait, math.ceil(left))
+            if await self._call(partial(self._session.wait, seconds), seconds + _CALLS * self._timeouts.connect):
+                return True
+        return False
+
+    async def close(self) -> None:
+        """See `VCenter.close`."""
+        try:
+            async with asyncio.timeout(_LOGOUT):
+                await self._worker.run(partial(self._session.log_out, _LOGOUT))
+        except TimeoutError:
+            self._line.cut()
+        finally:
+            self._worker.stop()
+
+    async def _call(self, job: Callable[[], T], within: float) -> T:
+        """The job, in the thread. Sockets have timeouts for each read; `within` (seconds) is for all of it."""
+        try:
+            async with asyncio.timeout(within) as deadline:
+                return await self._worker.run(job)
+        except asyncio.CancelledError:
+            self._line.cut()
+            raise
+        except FAILURES as error:
+            if deadline.expired():
+                self._line.cut()
+                raise NotAnswering("it did not answer in time") from None
+            raise translated(error) from None

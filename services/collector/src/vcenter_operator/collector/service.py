@@ -1,0 +1,141 @@
+"""The collector: an Inventory for each vCenter that discovery states present, whenever something about it changed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vcenter_operator.collector.ports import Credentials, VCenters
+from vcenter_operator.collector.settings import CollectorSettings
+from vcenter_operator.collector.standing import Standing
+from vcenter_operator.collector.watch import Watch
+from vcenter_operator.common.bus import Bus, Ownership
+from vcenter_operator.common.configuration import ConfigurationSource
+from vcenter_operator.common.errors import OperatorError, OwnershipLost, TransientError
+from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
+from vcenter_operator.common.record import Store
+from vcenter_operator.common.telemetry import logger
+
+log = logger(__name__)
+
+_RETRY_CONFIGURATION = 5.0
+
+
+@dataclass
+class _Watched:
+    standing: Standing
+    watch: Watch
+
+
+@dataclass
+class _Partition:
+    ownership: Ownership
+    vcenters: dict[str, _Watched] = field(default_factory=dict)
+
+
+class CollectorService:
+    """Consumer of DnsChanges, producer of Inventories."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        store: Store,
+        configuration: ConfigurationSource,
+        vcenters: VCenters,
+        settings: CollectorSettings,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._configuration = configuration
+        self._vcenters = vcenters
+        self._settings = settings
+        self._partitions: dict[int, _Partition] = {}
+        self._deriving = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Collects until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._bus.serve(Stage.COLLECTOR, self))
+            group.create_task(self._repeat())
+            group.create_task(self._follow_credentials())
+
+    async def take(self, ownership: Ownership) -> None:
+        """See `Consumer.take`. Which vCenters there are is asked of discovery."""
+        self._partitions[ownership.partition] = _Partition(ownership)
+        await self._bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0))
+
+    async def release(self, ownership: Ownership) -> None:
+        """See `Consumer.release`. Ends every session of the partition."""
+        if partition := self._partitions.pop(ownership.partition, None):
+            await asyncio.gather(*(watched.watch.stop() for watched in partition.vcenters.values()))
+
+    async def handle(self, statement: Statement, ownership: Ownership) -> None:
+        """See `Consumer.handle`. Starts, redirects or ends the watch over a vCenter."""
+        assert isinstance(statement, DnsChange)
+        watched = self._watched(statement, ownership)
+        standing = watched.standing
+        if statement.older_than(standing.change):
+            log.debug("an older statement is dropped", revision=str(statement.revision))
+            return
+        if statement.present:
+            standing.adopt(statement)
+            await watched.watch.follow(statement.addresses)
+            await standing.publish()
+        else:
+            await watched.watch.stop()
+            standing.adopt(statement)
+            await standing.state_gone()
+
+    async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
+        """See `Consumer.resync`. Repeats what is stated of one vCenter, or of all in the partition."""
+        partition = self._partitions.get(ownership.partition)
+        for host, watched in list(partition.vcenters.items()) if partition else ():
+            if request.host in (None, host):
+                await watched.standing.repeat()
+
+    def _watched(self, change: DnsChange, ownership: Ownership) -> _Watched:
+        partition = self._partitions.get(ownership.partition)
+        if partition is None or partition.ownership is not ownership:
+            raise OwnershipLost(f"partition {ownership.partition} is not owned any more")
+        if change.host not in partition.vcenters:
+            standing = Standing(change, ownership, self._bus, self._store)
+            watch = Watch(standing, self._vcenters, self._credentials, self._settings)
+            partition.vcenters[change.host] = _Watched(standing, watch)
+        return partition.vcenters[change.host]
+
+    def _all(self) -> Iterator[_Watched]:
+        for partition in list(self._partitions.values()):
+            yield from list(partition.vcenters.values())
+
+    async def _credentials(self, host: str) -> Credentials:
+        """What to log on to a vCenter with. Raises ConfigurationError, TransientError."""
+        configuration = await self._configuration.current()
+        async with self._deriving:  # the first derivation for a user is expensive, all others wait for it
+            password = await asyncio.to_thread(configuration.password_for, host)
+        return Credentials(configuration.username, password)
+
+    async def _follow_credentials(self) -> None:
+        known: tuple[str, str] | None = None
+        while True:
+            try:
+                async for configuration in self._configuration.changes():
+                    current = (configuration.username, configuration.required("password"))
+                    if known not in (None, current):
+                        log.info("the credentials in the Secret changed, logging on anew everywhere")
+                        await asyncio.gather(*(watched.watch.log_on_again() for watched in self._all()))
+                    known = current
+            except OperatorError as error:
+                log.warning("the Secret cannot be followed, will try again", error=str(error))
+            await asyncio.sleep(_RETRY_CONFIGURATION)
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.repeat_every * random.uniform(0.8, 1))  # noqa: S311
+            for watched in self._all():
+                try:
+                    await watched.standing.repeat()
+                except TransientError as error:
+                    log.info("could not be repeated", vcenter=watched.standing.host, error=str(error))

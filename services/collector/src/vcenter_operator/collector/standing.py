@@ -1,0 +1,175 @@
+"""What is stated about one vCenter by the replica that owns it, and what the record remembers of it.
+
+The order of writing keeps a crash at any point harmless: a cluster is recorded before the Inventory that states it
+goes out, and forgotten only after the one that states it gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Literal
+
+from vcenter_operator.collector.core.evidence import Conclusion, in_order
+from vcenter_operator.common.bus import Bus, Ownership
+from vcenter_operator.common.identity import NEVER, Revision
+from vcenter_operator.common.messages import DnsChange, Inventory, Trace, ZoneSource
+from vcenter_operator.common.record import Collected, Condition, RecordedCluster, Store
+from vcenter_operator.common.telemetry import logger
+
+log = logger(__name__)
+
+_NAMED = 5
+"""How many unknown clusters a condition names."""
+
+
+class Standing:
+    """The current statement about one vCenter, from taking its partition until losing it.
+
+    Every method may raise TransientError, and leaves things so that calling it again goes on where it failed.
+    """
+
+    def __init__(self, change: DnsChange, ownership: Ownership, bus: Bus, store: Store) -> None:
+        self.host = change.host
+        self.change = change
+        """The newest word of discovery."""
+        self.statement: Inventory | None = None
+        """What was minted last; None: nothing is known of it yet."""
+        self._ownership = ownership
+        self._bus = bus
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._published = False
+        self._sequence = 0
+        self._cause: Trace | None = change.trace
+        self._recalled = False
+        self._section = Collected(revision=NEVER)
+        self._conditions: dict[str, Condition] = {}
+
+    @property
+    def recorded(self) -> tuple[RecordedCluster, ...]:
+        """The clusters that were stated and are not proven gone; after `recall`."""
+        return self._section.clusters
+
+    async def recall(self) -> None:
+        """Reads the record, the first time."""
+        if self._recalled:
+            return
+        record = await self._store.get(self.host)
+        if record is not None and record.collected is not None:
+            self._section = record.collected
+            remembered = {condition.type: condition for condition in record.collected.conditions}
+            self._conditions = remembered | self._conditions
+        self._recalled = True
+
+    def adopt(self, change: DnsChange) -> None:
+        """A newer word of discovery. What was made from the last one has to be published again: see `publish`."""
+        self.change, self._cause = change, change.trace
+        if change.present and self.statement is not None and not self.statement.present:
+            self.statement = None  # it is back, and nothing is known of it yet
+
+    async def publish(self) -> None:
+        """Publishes the current statement, unless exactly this was published already."""
+        async with self._lock:
+            await self._publish()
+
+    async def repeat(self) -> None:
+        """Says the current statement again."""
+        async with self._lock:
+            await self._publish()
+            if self.statement is not None:
+                self._ownership.verify()
+                await self._bus.publish(self.statement.repeated())
+
+    async def state(self, conclusion: Conclusion) -> bool:
+        """States what a reading came to; False: it says nothing new."""
+        async with self._lock:
+            self._note(connected("True", "LoggedOn", "logged on, and watching for changes"), collected(conclusion))
+            current = self.statement
+            new = current is None or (current.clusters, current.unknown) != (conclusion.clusters, conclusion.unknown)
+            if new:
+                await self._mint(True, conclusion, in_order([*self.recorded, *conclusion.recorded]))
+            await self._publish()
+            await self._remember(conclusion.recorded)
+            return new
+
+    async def state_gone(self) -> None:
+        """States that the zone lacks it. Its clusters stay recorded: they are looked for again if it comes back."""
+        await self.recall()
+        async with self._lock:
+            self._note(connected("False", "NotInZone", "a complete zone lacks it: its objects are retained"))
+            if self.statement is None or self.statement.present:
+                await self._mint(False, Conclusion(), self.recorded)
+            await self._publish()
+
+    async def show(self, *conditions: Condition) -> None:
+        """Shows conditions in the record."""
+        await self.recall()
+        async with self._lock:
+            self._note(*conditions)
+            await self._remember(self.recorded)
+
+    async def _mint(self, present: bool, conclusion: Conclusion, recorded: Iterable[RecordedCluster]) -> None:
+        self._sequence += 1
+        revision = Revision(self._ownership.epoch, self._sequence)
+        await self._remember(recorded, revision)
+        self.statement = Inventory(
+            host=self.host,
+            present=present,
+            revision=revision,
+            zone=self._zone(),
+            clusters=conclusion.clusters,
+            unknown=conclusion.unknown,
+            trace=self._cause.caused() if self._cause else Trace(),
+        )
+        self._published, self._cause = False, None
+
+    async def _publish(self) -> None:
+        if self.statement is None:
+            return
+        if self.statement.zone != self._zone():
+            # The inventory was not observed anew, so it keeps its revision.
+            trace = self.change.trace.caused()
+            self.statement = self.statement.model_copy(update={"zone": self._zone(), "trace": trace})
+            self._published = False
+        if not self._published:
+            self._ownership.verify()
+            await self._bus.publish(self.statement)
+            self._published = True
+
+    async def _remember(self, clusters: Iterable[RecordedCluster], revision: Revision | None = None) -> None:
+        assert self._recalled, "what is not known cannot be kept"
+        section = Collected(
+            revision=revision or self._section.revision,
+            clusters=in_order(clusters),
+            conditions=tuple(self._conditions[kind] for kind in sorted(self._conditions)),
+        )
+        if section == self._section:
+            return
+        self._ownership.verify()
+        await self._store.write(self.host, section)
+        self._section = section
+
+    def _note(self, *conditions: Condition) -> None:
+        self._conditions |= {condition.type: condition for condition in conditions}
+
+    def _zone(self) -> ZoneSource:
+        return ZoneSource(revision=self.change.revision, serial=self.change.serial)
+
+
+def connected(status: Literal["True", "False", "Unknown"], reason: str, message: str) -> Condition:
+    """Whether there is a session with the vCenter."""
+    return Condition(type="Connected", status=status, reason=reason, message=message)
+
+
+def collected(conclusion: Conclusion) -> Condition:
+    """Whether everything about its clusters could be read."""
+    problems = [f"{cluster.cluster_name}: {cluster.reason}" for cluster in conclusion.unknown]
+    problems += conclusion.unplaced
+    if not problems:
+        message = f"everything about {len(conclusion.clusters)} clusters was read"
+        return Condition(type="Collected", status="True", reason="Complete", message=message)
+    message = f"{len(problems)} clusters are left as they are: {'; '.join(problems[:_NAMED])}"
+    if len(problems) > _NAMED:
+        message += f"; and {len(problems) - _NAMED} more"
+    return Condition(type="Collected", status="False", reason="Partial", message=message)
