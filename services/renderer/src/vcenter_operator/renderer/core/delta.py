@@ -1,0 +1,80 @@
+"""From what was rendered to what should exist: the index, and what is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from vcenter_operator.common.identity import ObjectId, Unit
+from vcenter_operator.common.messages import Unknown
+from vcenter_operator.renderer.core.failures import Failure
+from vcenter_operator.renderer.core.scopes import Scopes
+from vcenter_operator.renderer.core.templates import Template, TemplateSet
+
+Body = TypeVar("Body")
+
+
+@dataclass(frozen=True)
+class Yield(Generic[Body]):
+    """What one template came to for one unit: objects, or a failure."""
+
+    template: Template
+    unit: Unit
+    objects: tuple[tuple[ObjectId, Body], ...] = ()
+    failure: Failure | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Body]):
+    """One object that should exist."""
+
+    template: Template
+    unit: Unit
+    body: Body
+
+
+@dataclass(frozen=True)
+class Merged(Generic[Body]):
+    """Everything that should exist for one vCenter."""
+
+    entries: dict[ObjectId, Entry[Body]]
+    unknown: tuple[Unknown, ...]
+    warnings: tuple[str, ...]
+
+
+def renderings(scopes: Scopes, templates: TemplateSet) -> Iterator[tuple[Template, Unit]]:
+    """What is to be rendered, in the order of the contract: clusters, then datacenters, then storage clusters;
+
+    within each, templates by path.
+    """
+    of_scope = {scope: templates.of_scope(scope) for scope in {unit.scope for unit in scopes.known}}
+    for unit in scopes.known:
+        for template in of_scope[unit.scope]:
+            yield template, unit
+
+
+def merge(scopes: Scopes, templates: TemplateSet, yields: Iterable[Yield[Body]]) -> Merged[Body]:
+    """Of two objects with one id the last wins, with a warning that names both templates."""
+    entries: dict[ObjectId, Entry[Body]] = {}
+    unknown = [*scopes.unknown, *_unusable(templates)]
+    warnings = [f"{each.path}: {warning}" for each in templates.values() for warning in each.warnings]
+    for each in yields:
+        warnings += [f"{each.template.path} for {each.unit}: {warning}" for warning in each.warnings]
+        if each.failure is not None:
+            unknown.append(Unknown(template=each.template.key, unit=each.unit, reason=str(each.failure)))
+        for object_id, body in each.objects:
+            if (first := entries.pop(object_id, None)) is not None:
+                warnings.append(
+                    f"{object_id} comes from {first.template.path} for {first.unit} and again from"
+                    f" {each.template.path} for {each.unit}: the last is used"
+                )
+            entries[object_id] = Entry(each.template, each.unit, body)
+    return Merged(entries, tuple(unknown), tuple(warnings))
+
+
+def _unusable(templates: TemplateSet) -> Iterator[Unknown]:
+    for template in templates.values():
+        if template.problem is not None:
+            yield Unknown(template=template.key, unit=None, reason=f"{template.path}: {template.problem}")

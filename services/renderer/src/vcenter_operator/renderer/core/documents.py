@@ -1,0 +1,218 @@
+"""From a rendered text to Kubernetes manifests: YAML 1.1, several documents, made what JSON makes of them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from vcenter_operator.common.errors import PermanentError
+from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.renderer.core.failures import without_values
+from vcenter_operator.renderer.core.policy import Policy
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_NODES = 500_000
+_MAX_DEPTH = 100
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_API_VERSION = re.compile(r"([a-z0-9.-]+/)?[a-z0-9]+")
+_RBAC = "rbac.authorization.k8s.io"
+
+
+class DocumentError(PermanentError):
+    """A rendered text is no YAML, or a document in it no manifest. `line` (from 1) is that of the rendered text."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Document:
+    """One object that a template yields."""
+
+    object_id: ObjectId
+    manifest: dict[str, Any]
+    """Pure JSON, with the namespace of the template where the kind has one."""
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a rendered text something stands, for whoever has to mend it."""
+
+    where: str
+    node: Any
+
+    def error(self, problem: str, *keys: str) -> DocumentError:
+        """The error for the value under `keys`, or as far as they lead."""
+        node = self.node
+        for key in keys:
+            node = next((value for name, value in _pairs(node) if name.value == key), node)
+        return DocumentError(f"{self.where} {problem}", node.start_mark.line + 1)
+
+    def item(self, index: int) -> _Place:
+        """An item of a List."""
+        items = next((value for name, value in _pairs(self.node) if name.value == "items"), self.node)
+        nodes = items.value if isinstance(items, yaml.SequenceNode) else []
+        return _Place(f"{self.where}, item {index + 1},", nodes[index] if index < len(nodes) else self.node)
+
+
+def parse_documents(text: str, namespace: str, policy: Policy) -> list[Document]:
+    """The objects of a rendered text; empty documents are skipped, lists expanded.
+
+    `namespace` is the template's, and every object's, whatever the document says (contract).
+
+    Raises:
+        DocumentError: says what is wrong in which document, without repeating values.
+    """
+    return [
+        _document(manifest, place, namespace, policy)
+        for document, content in _contents(text)
+        for place, manifest in _expanded(document, _Normal(document).mapping(content))
+    ]
+
+
+def _contents(text: str) -> Iterator[tuple[_Place, Any]]:
+    """Each document that is not empty."""
+    number, line = 0, 1
+    try:
+        loader = _Loader(text)
+        try:
+            while loader.check_node():
+                node = loader.get_node()
+                number, line = number + 1, node.start_mark.line + 1
+                content = loader.construct_document(node)
+                if content is not None:
+                    yield _Place(f"document {number}", node), content
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = ", ".join(without_values(part) for part in (error.context, error.problem) if part)
+        raise DocumentError(f"not valid YAML: {problem}", mark.line + 1 if mark else line) from None
+    except yaml.reader.ReaderError as error:
+        at = error.position if isinstance(error.position, int) else 0
+        raise DocumentError(
+            "not valid YAML: a character that YAML does not allow", text.count("\n", 0, at) + 1
+        ) from None
+    except (ValueError, TypeError, RecursionError):
+        # from the constructors of dates and numbers, for what only looks like one
+        raise DocumentError(
+            "not valid YAML: a value looks like a date or number, but is none: quote it", line
+        ) from None
+
+
+class _Normal:
+    """Makes of what YAML loads what JSON makes of it (contract)."""
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+        self._nodes = 0
+
+    def mapping(self, content: Any) -> dict[str, Any]:
+        """A whole document."""
+        if not isinstance(content, dict):
+            raise self._place.error("is not a mapping, so it is no manifest")
+        value: dict[str, Any] = self._value(content, 0)
+        return value
+
+    def _value(self, value: Any, depth: int) -> Any:
+        self._nodes += 1
+        if self._nodes > _MAX_NODES or depth > _MAX_DEPTH:
+            raise self._place.error("is too big or too deep: aliases within aliases?")
+        if value is None or isinstance(value, str | bool | int):
+            return value
+        if isinstance(value, dict):
+            return {self._key(key): self._value(each, depth + 1) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._value(each, depth + 1) for each in value]
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        if isinstance(value, datetime.date):
+            return value.isoformat()
+        raise self._place.error(f"holds a {type(value).__name__}, which JSON has no word for")
+
+    def _key(self, key: Any) -> str:
+        if isinstance(key, str):
+            return key
+        if key is None or isinstance(key, bool):
+            return {None: "null", True: "true", False: "false"}[key]
+        if isinstance(key, int | float):
+            return str(key)
+        if isinstance(key, datetime.date):
+            return key.isoformat()
+        raise self._place.error(f"has a key that is a {type(key).__name__}")
+
+
+def _expanded(place: _Place, manifest: dict[str, Any]) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """The manifest, or the items of a List."""
+    kind, items = manifest.get("kind"), manifest.get("items")
+    if not (isinstance(kind, str) and kind.endswith("List") and isinstance(items, list)):
+        yield place, manifest
+        return
+    implied = {} if kind == "List" else {"apiVersion": manifest.get("apiVersion"), "kind": kind.removesuffix("List")}
+    for index, item in enumerate(items):
+        here = place.item(index)
+        if not isinstance(item, dict):
+            raise here.error("is not a mapping, so it is no manifest")
+        yield from _expanded(here, {**implied, **item})
+
+
+def _document(manifest: dict[str, Any], place: _Place, namespace: str, policy: Policy) -> Document:
+    group, kind = _kind(manifest, place)
+    metadata = manifest.get("metadata")
+    if not isinstance(metadata, dict):
+        raise place.error(f"({kind}) has no metadata", "metadata")
+    name = metadata.get("name")
+    if not isinstance(name, str):
+        problem = "has no metadata.name" if name is None else "has a metadata.name that is not a string: quote it"
+        raise place.error(f"({kind}) {problem}", "metadata", "name")
+    if wrong := _wrong_name(group, name):
+        raise place.error(f"({kind}): {name[:80]!r} cannot be a name in Kubernetes: {wrong}", "metadata", "name")
+    for field in ("labels", "annotations"):
+        if not isinstance(metadata.get(field) or {}, dict):
+            raise place.error(f"({kind} {name}): metadata.{field} is not a mapping", "metadata", field)
+    return _placed(manifest, ObjectId(group, kind, namespace, name), policy, place.where)
+
+
+def _placed(manifest: dict[str, Any], object_id: ObjectId, policy: Policy, where: str) -> Document:
+    metadata = {key: value for key, value in manifest["metadata"].items() if key != "namespace"}
+    if not policy.namespaced(object_id.group, object_id.kind):
+        return Document(object_id._replace(namespace=""), manifest | {"metadata": metadata})
+    other = manifest["metadata"].get("namespace")
+    warning = None
+    if other not in (None, object_id.namespace):
+        warning = f"{where} ({object_id.kind} {object_id.name}) names another namespace; its template's is used"
+    metadata["namespace"] = object_id.namespace
+    return Document(object_id, manifest | {"metadata": metadata}, warning)
+
+
+def _kind(manifest: Mapping[str, Any], place: _Place) -> tuple[str, str]:
+    version, kind = manifest.get("apiVersion"), manifest.get("kind")
+    if not (isinstance(kind, str) and kind.isidentifier()):
+        raise place.error("has no kind", "kind")
+    if not (isinstance(version, str) and _API_VERSION.fullmatch(version)):
+        raise place.error(f"({kind}) has no apiVersion", "apiVersion")
+    group, _, _ = version.rpartition("/")
+    return group, kind
+
+
+def _wrong_name(group: str, name: str) -> str | None:
+    """What is wrong with a name, by the rules of its group (RFC 1123 subdomain; path segments in RBAC)."""
+    if group == _RBAC:
+        wrong = not name or name in (".", "..") or "/" in name or "%" in name
+        return "no '/' and no '%'" if wrong else None
+    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+        return "lower case letters, digits, '-' and '.', an alphanumeric at both ends, 253 at most"
+    return None
+
+
+def _pairs(node: Any) -> list[tuple[Any, Any]]:
+    """Key and value nodes of a mapping."""
+    return [pair for pair in node.value if isinstance(pair, tuple)] if isinstance(node, yaml.MappingNode) else []

@@ -1,0 +1,45 @@
+"""What every rendered object carries, so that it is known whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vcenter_operator.common import labels
+from vcenter_operator.common.identity import Unit
+from vcenter_operator.renderer.core.templates import Template
+
+
+def as_member(
+    manifest: Mapping[str, Any],
+    *,
+    template: Template,
+    unit: Unit,
+    host: str,
+    own_namespace: str,
+    owner_references: bool = False,
+) -> dict[str, Any]:
+    """The manifest with the label of its ApplySet, the one of the vCenter's `VCenter` (KEP-3659), and the annotations
+
+    that say what it was rendered from. With `owner_references` it is owned by its template, as under the deployed
+    operator; a cluster-scoped object cannot be.
+    """
+    metadata = dict(manifest["metadata"])
+    metadata["labels"] = {**(metadata.get("labels") or {}), labels.PART_OF: labels.applyset_id(host, own_namespace)}
+    metadata["annotations"] = {
+        **(metadata.get("annotations") or {}),
+        labels.VCENTER: host,
+        labels.TEMPLATE: template.key,
+        labels.UNIT: str(unit),
+    }
+    if owner_references and "namespace" in metadata:
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": labels.API_VERSION,
+                "kind": labels.TEMPLATE_KIND,
+                "name": template.name,
+                "uid": template.uid,
+                "blockOwnerDeletion": False,
+            }
+        ]
+    return {**manifest, "metadata": metadata}
