@@ -10,7 +10,9 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +290,38 @@ def test_vcsim_makes_a_property_unreadable(vcsim: Vcsim, account: Callable[..., 
     missing = {each.missingSet[0].path for each in _clusters(content).values() if each.missingSet}
     assert missing == {"datastore"}
     assert vcsim.calls()["RetrievePropertiesEx"] >= 1
+
+
+@ours
+def test_vcsim_pushes_changes_and_serves_others_meanwhile(vcsim: Vcsim, account: Callable[..., Any]) -> None:
+    content, other = account(), account()
+    pc = vmodl.query.PropertyCollector
+    collector = content.propertyCollector.CreatePropertyCollector()
+    view = content.viewManager.CreateContainerView(content.rootFolder, [vim.ClusterComputeResource], True)
+    traversal = pc.TraversalSpec(name="view", path="view", skip=False, type=vim.view.ContainerView)
+    spec = pc.FilterSpec(
+        objectSet=[pc.ObjectSpec(obj=view, skip=True, selectSet=[traversal])],
+        propSet=[pc.PropertySpec(type=vim.ClusterComputeResource, pathSet=["name"])],
+    )
+    collector.CreateFilter(spec, False)
+    first = collector.WaitForUpdatesEx("", pc.WaitOptions(maxWaitSeconds=1))
+    assert len(first.filterSet[0].objectSet) == 2
+    with ThreadPoolExecutor() as threads:
+        poll = threads.submit(collector.WaitForUpdatesEx, first.version, pc.WaitOptions(maxWaitSeconds=20))
+        assert len(_clusters(other)) == 2
+        assert not poll.done()
+        vcsim.rename_cluster("storagebb002", "retired")
+        changed = poll.result(timeout=10).filterSet[0].objectSet
+    assert "retired" in {change.val for update in changed for change in update.changeSet}
+
+
+@ours
+def test_vcsim_delays_calls(vcsim: Vcsim, account: Callable[..., Any]) -> None:
+    content = account()
+    vcsim.delay({"RetrievePropertiesEx": 300})
+    begin = time.monotonic()
+    _clusters(content)
+    assert time.monotonic() - begin >= 0.3
 
 
 @ours

@@ -83,6 +83,14 @@ def _install(package: str, binary: str, say: progress.Say) -> Installation:
     raise ServerUnavailable(f"{package} was installed, but there is no {binary}")
 
 
+def _relocate(target: Path, final: Path) -> None:
+    """Tell Erlang's start scripts, which know only the folder they are installed into, where they will be."""
+    for script in ("erl", "start", "start_erl"):
+        file = target / "usr/lib/erlang/bin" / script
+        if file.exists():
+            file.write_text(file.read_text().replace("=/usr/lib/erlang", f"={final}/usr/lib/erlang"))
+
+
 def _unpack(package: str, binary: str, say: progress.Say) -> Installation:
     """Download the package and what it needs, and unpack them; no package script runs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -102,8 +110,10 @@ def _unpack(package: str, binary: str, say: progress.Say) -> Installation:
             progress.run(f"downloading {package}", ["apt-get", "download", *names], say, cwd=Path(folder))
             for file in sorted(Path(folder).glob("*.deb")):
                 progress.run(f"unpacking {file.name}", ["dpkg", "-x", file, target], say)
+            _relocate(target, cache.entry(*key))
 
-        root = cache.cached(f"debian-{package}", version.replace("/", "_"), fetch)
+        key = (f"debian-{package}", version.replace("/", "_"))
+        root = cache.cached(*key, fetch)
     result = Installation(root, version)
     if not result.path(binary).exists():
         raise ServerUnavailable(f"{package} was unpacked, but there is no {result.path(binary)}")

@@ -232,6 +232,8 @@ class Stack:
             return
         if isinstance(server, kubernetes_server.Kubernetes):
             server.etcd.resume()
+            if not server.etcd.running:
+                server.kill()
         if getattr(server, "running", True):
             server.resume()  # type: ignore[attr-defined]
         else:
