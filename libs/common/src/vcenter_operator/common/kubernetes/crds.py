@@ -1,0 +1,107 @@
+"""The custom resource definitions: made or brought up to date by the operator itself at its start (contract)."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from kubernetes_asyncio.client import ApiClient
+
+from vcenter_operator.common.errors import ConfigurationError, TransientError
+from vcenter_operator.common.kubernetes.api import Api, Resource
+from vcenter_operator.common.kubernetes.errors import Conflict, Forbidden
+from vcenter_operator.common.labels import FIELD_MANAGER, GROUP, VERSION
+from vcenter_operator.common.telemetry import logger
+
+log = logger(__name__)
+
+TEMPLATES = Resource(GROUP, VERSION, "vcenter-templates")
+VCENTERS = Resource(GROUP, VERSION, "vcenters")
+SERVICE_USERS = Resource(GROUP, VERSION, "vcenter-service-users")
+
+_DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+_SERVED = {f"{resource.plural}{part}" for resource in (TEMPLATES, VCENTERS, SERVICE_USERS) for part in ("", "/status")}
+_ATTEMPTS = 5
+
+
+def definitions() -> list[dict[str, Any]]:
+    """The CustomResourceDefinitions, as shipped with this package."""
+    folder = files("vcenter_operator.common.kubernetes") / "definitions"
+    paths = sorted((path for path in folder.iterdir() if path.name.endswith(".yaml")), key=lambda path: path.name)
+    return [yaml.safe_load(path.read_text()) for path in paths]
+
+
+def definitions_yaml() -> str:
+    """The same as a YAML stream, for who would rather apply them by hand."""
+    return yaml.dump_all(definitions(), Dumper=_WithoutAliases, sort_keys=False, explicit_start=True, width=120)
+
+
+async def ensure_crds(client: ApiClient, *, dry_run: bool = False, within: float = 30.0) -> None:
+    """Creates or updates the CRDs, and returns when the server serves them; `within` seconds.
+
+    Without the right to do so it is enough that they are there. A dry run has the server check them, no more.
+
+    Raises:
+        ConfigurationError: they are missing, and may not be created.
+        TransientError: the server is away, or does not serve them in time.
+    """
+    api = Api(client)
+    refused = None
+    for definition in definitions():
+        try:
+            await _apply(api, definition, dry_run)
+        except Forbidden as error:
+            refused = error
+    if dry_run:
+        return
+    if refused is not None:
+        if missing := await _missing(api):
+            raise ConfigurationError(
+                f"the CRDs are missing ({', '.join(sorted(missing))}) and may not be created: apply them by hand, "
+                f"or grant the operator create and patch on customresourcedefinitions ({refused})"
+            )
+        log.info("the CRDs are there; no right to bring them up to date", error=str(refused))
+        return
+    try:
+        async with asyncio.timeout(within):
+            while await _missing(api):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise TransientError(f"the CRDs are not served within {within:.0f} s: {await _why(api)}") from None
+
+
+async def _apply(api: Api, definition: dict[str, Any], dry_run: bool) -> None:
+    """Every process of the operator does this at its start, at about the same time: hence the attempts."""
+    path = _DEFINITIONS.path(definition["metadata"]["name"])
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            await api.apply(path, definition, field_manager=FIELD_MANAGER, dry_run=dry_run)
+        except Conflict:
+            if attempt == _ATTEMPTS:
+                raise
+            await asyncio.sleep(0.05 * attempt)
+        else:
+            return
+
+
+async def _missing(api: Api) -> set[str]:
+    """What the server does not serve. Its discovery document may be read by every account."""
+    served = await api.kinds(GROUP, VERSION) or {}
+    return _SERVED - {kind.plural for kind in served.values()}
+
+
+async def _why(api: Api) -> str:
+    reasons = []
+    for definition in definitions():
+        found = await api.get(_DEFINITIONS.path(definition["metadata"]["name"]))
+        for condition in ((found or {}).get("status") or {}).get("conditions") or ():
+            if condition["type"] in ("Established", "NamesAccepted") and condition["status"] != "True":
+                reasons.append(f"{definition['metadata']['name']}: {condition.get('message', condition['reason'])}")
+    return "; ".join(reasons) or "no reason given"
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    def ignore_aliases(self, _: Any) -> bool:
+        return True

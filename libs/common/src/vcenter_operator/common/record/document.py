@@ -1,0 +1,144 @@
+"""Records as `VCenter` resources: camelCase, a revision as `epoch.sequence`, conditions merged by type.
+
+Both stores keep this shape, so that a folder's record reads like the cluster's. Pure: the clock is handed in.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from vcenter_operator.common.errors import PermanentError
+from vcenter_operator.common.identity import ObjectId, Revision, Unit
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.record.port import Applied, Collected, Discovered, Record, Section
+
+S = TypeVar("S", bound=Section)
+
+_CONDITION_TYPES = "conditionTypes"
+
+
+def status_with(status: Mapping[str, Any], section: Section, now: datetime) -> dict[str, Any]:
+    """The whole status after a stage's section was replaced; equal to `status` where nothing changed."""
+    own = section_status(status, section, now)
+    before = set((status.get(section.stage) or {}).get(_CONDITION_TYPES) or ())
+    foreign = [
+        condition
+        for condition in status.get("conditions") or ()
+        if condition["type"] not in before.union(condition["type"] for condition in own["conditions"])
+    ]
+    conditions = sorted([*foreign, *own["conditions"]], key=lambda condition: str(condition["type"]))
+    return {**status, section.stage.value: own[section.stage], "conditions": conditions}
+
+
+def section_status(status: Mapping[str, Any], section: Section, now: datetime) -> dict[str, Any]:
+    """What a stage alone states of the status: its section, and its conditions.
+
+    `lastTransitionTime` is kept from `status` where the condition's status is what it was.
+    """
+    before = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    conditions = []
+    for condition in sorted(section.conditions, key=lambda condition: condition.type):
+        known = before.get(condition.type)
+        same = known is not None and known["status"] == condition.status
+        since = known["lastTransitionTime"] if known is not None and same else _time(now)
+        conditions.append({**condition.model_dump(), "lastTransitionTime": since})
+    fields: dict[str, Any] = _encoded(section)
+    del fields["conditions"]
+    if isinstance(section, Collected):
+        fields["clusterCount"] = len(section.clusters)
+    if conditions:
+        fields[_CONDITION_TYPES] = [condition["type"] for condition in conditions]
+    return {section.stage.value: fields, "conditions": conditions}
+
+
+def states_already(status: Mapping[str, Any], wanted: Mapping[str, Any], stage: Stage) -> bool:
+    """Whether the status says all that `section_status` made, and nothing else of this stage."""
+    present = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    return status.get(stage) == wanted[stage] and all(
+        present.get(condition["type"]) == condition for condition in wanted["conditions"]
+    )
+
+
+def record_of(resource: Mapping[str, Any]) -> Record:
+    """The record that a `VCenter` resource holds. Fields of a later version of the operator are passed over.
+
+    Raises:
+        PermanentError: a section is not what its stage writes; names the resource and the field.
+    """
+    metadata, status = resource["metadata"], resource.get("status") or {}
+    return Record(
+        host=metadata["name"],
+        version=metadata.get("resourceVersion", ""),
+        uid=metadata.get("uid", ""),
+        discovered=_section(Discovered, metadata["name"], status),
+        collected=_section(Collected, metadata["name"], status),
+        applied=_section(Applied, metadata["name"], status),
+    )
+
+
+def _section(kind: type[S], host: str, status: Mapping[str, Any]) -> S | None:
+    if (fields := status.get(kind.stage)) is None:
+        return None
+    own = fields.get(_CONDITION_TYPES) or ()
+    conditions = [
+        {name: value for name, value in condition.items() if name in ("type", "status", "reason", "message")}
+        for condition in status.get("conditions") or ()
+        if condition["type"] in own
+    ]
+    try:
+        return kind.model_validate({**_decoded(kind, fields), "conditions": conditions})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PermanentError(f"VCenter {host}: status.{kind.stage}.{where}: {first['msg']}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PermanentError(f"VCenter {host}: status.{kind.stage}: {error}") from None
+
+
+def _encoded(value: Any) -> Any:
+    match value:
+        case BaseModel():
+            fields = {name: getattr(value, name) for name in type(value).model_fields}
+            return {_camel(name): _encoded(field) for name, field in fields.items() if field is not None}
+        case Revision() | ObjectId() | Unit():
+            return str(value)
+        case datetime():
+            return _time(value)
+        case tuple() | list():
+            return [_encoded(item) for item in value]
+        case dict():
+            return {str(name): _encoded(item) for name, item in value.items()}
+        case str():
+            return str(value)
+    return value
+
+
+def _decoded(kind: Any, data: Any) -> Any:
+    if data is None:
+        return None
+    if kind is Revision:
+        return Revision.parse(data)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields.items()
+        return {name: _decoded(field.annotation, data[_camel(name)]) for name, field in fields if _camel(name) in data}
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return tuple(_decoded(arguments[0], item) for item in data)
+    if origin in (Union, types.UnionType):
+        return _decoded(next(argument for argument in arguments if argument is not type(None)), data)
+    return data
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _time(moment: datetime) -> str:
+    """RFC 3339 in UTC. Whole seconds for conditions and samples: as Kubernetes writes its own times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
