@@ -30,6 +30,10 @@ EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 2
 """Exit codes: it ended, or was stopped as told; it failed, see the log; settings or Secret are wrong."""
 IN_PROCESS = "in-process"
 
+DRY_RUN_HELP = (
+    "write nothing to the cluster; the broker has to be none that real stages use (a virtual host of its own)"
+)
+
 _MARGIN = 3.0
 """Seconds above `stop_within` after which a process that was told to stop is ended whatever it does."""
 _WAITING = RetryDelays(first=0.5, longest=10.0)
@@ -126,7 +130,7 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="write nothing to the cluster; give it a virtual host of its own on the broker",
+        help=DRY_RUN_HELP,
     )
     dry_run: bool = parser.parse_args(argv).dry_run
 

@@ -70,13 +70,15 @@ class Manifests:
     """The manifests of a folder, read again whenever something in it changes while this is entered.
 
     Objects without a namespace belong to `namespace`. Each gets uid and resourceVersion. A file that becomes invalid
-    is logged, and what it held last stays. `state` is the file that keeps the positions; None: they begin anew.
+    is logged, and what it held last stays. `state` is the file that keeps the positions (None: they begin anew); in a
+    dry run it is read, not written.
     """
 
-    def __init__(self, folder: Path, *, namespace: str, state: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, namespace: str, state: Path | None = None, dry_run: bool = False) -> None:
         self.folder = folder
         self._namespace = namespace
         self._state = state
+        self._dry_run = dry_run
         self._versions = _Versions()
         self._files: dict[Path, Objects] = {}
         self._objects: Objects = {}
@@ -133,15 +135,13 @@ class Manifests:
         merged: Objects = {}
         for path, objects in self._files.items():
             for twice in merged.keys() & objects.keys():
-                log.warning(
-                    "an object stands in several files; the last by name counts", object=str(twice), last=str(path)
-                )
+                log.warning("an object stands in several files; the last counts", object=str(twice), last=str(path))
             merged |= objects
         if not self._versions.advance(merged):
             if not self._objects:
                 self._publish(merged)
             return
-        if self._state is not None:
+        if self._state is not None and not self._dry_run:
             replace_file(self._state, self._versions.stored(), mode=0o600)
         self._publish(merged)
 

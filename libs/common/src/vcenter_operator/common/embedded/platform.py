@@ -48,8 +48,9 @@ async def open_platform(
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(Site(site))
         own = settings.namespace or opened.current.namespace
-        positions = None if state is None or dry_run else state / "positions.json"
-        manifests = await stack.enter_async_context(Manifests(templates, namespace=own, state=positions))
+        manifests = await stack.enter_async_context(
+            Manifests(templates, namespace=own, state=state and state / "positions.json", dry_run=dry_run)
+        )
         configuration = configuration_of(manifests, own)
         await configuration.current()
         if bus is None:

@@ -42,8 +42,10 @@ def documents(text: str, path: Path) -> list[Document]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            if node is None:
+                break
             _refuse_duplicates(node, path)
-            value = loader.construct_document(node)  # type: ignore[no-untyped-call]
+            value = loader.construct_document(node)
             if value is not None:
                 found.append(Document(value, node, node.start_mark.line + 1))
     except yaml.MarkedYAMLError as error:
@@ -53,7 +55,7 @@ def documents(text: str, path: Path) -> list[Document]:
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return found
 
 

@@ -96,9 +96,11 @@ async def _why(api: Api) -> str:
     reasons = []
     for definition in definitions():
         found = await api.get(_DEFINITIONS.path(definition["metadata"]["name"]))
-        for condition in ((found or {}).get("status") or {}).get("conditions") or ():
-            if condition["type"] in ("Established", "NamesAccepted") and condition["status"] != "True":
-                reasons.append(f"{definition['metadata']['name']}: {condition.get('message', condition['reason'])}")
+        reasons += [
+            f"{definition['metadata']['name']}: {condition.get('message', condition['reason'])}"
+            for condition in ((found or {}).get("status") or {}).get("conditions") or ()
+            if condition["type"] in ("Established", "NamesAccepted") and condition["status"] != "True"
+        ]
     return "; ".join(reasons) or "no reason given"
 
 
