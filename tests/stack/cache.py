@@ -6,8 +6,12 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
+
+from tests.stack.progress import EVERY, Say
 
 
 def root() -> Path:
@@ -23,7 +27,7 @@ def entry(name: str, version: str) -> Path:
     return root() / f"{name}-{version}"
 
 
-def cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
+def cached(name: str, version: str, build: Callable[[Path], None], say: Say) -> Path:
     """The folder ``<name>-<version>``, made by ``build(folder)`` when it is not there yet.
 
     It is built under another name and renamed when complete, so that an interrupted build leaves nothing that looks
@@ -34,7 +38,7 @@ def cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
         return final
     root().mkdir(parents=True, exist_ok=True)
     with (root() / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _lock(lock, name, say)
         if final.is_dir():
             return final
         for abandoned in root().glob(f".{name}-building-*"):
@@ -48,3 +52,18 @@ def cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
     return final
+
+
+def _lock(file: IO[str], name: str, say: Say) -> None:
+    begin = last = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            now = time.monotonic()
+            if now - last >= EVERY:
+                last = now
+                say(f"waiting for another process that makes {name} ... {now - begin:.0f} s")
+            time.sleep(0.2)
+        else:
+            return

@@ -113,7 +113,7 @@ def _unpack(package: str, binary: str, say: progress.Say) -> Installation:
             _relocate(target, cache.entry(*key))
 
         key = (f"debian-{package}", version.replace("/", "_"))
-        root = cache.cached(*key, fetch)
+        root = cache.cached(*key, fetch, say)
     result = Installation(root, version)
     if not result.path(binary).exists():
         raise ServerUnavailable(f"{package} was unpacked, but there is no {result.path(binary)}")

@@ -56,7 +56,7 @@ def build(
         except StackError as error:
             raise ServerUnavailable(str(error)) from error
 
-    return cache.cached(name, f"{version}-{_digest(folder)}", compile_into) / name
+    return cache.cached(name, f"{version}-{_digest(folder)}", compile_into, say) / name
 
 
 def go_command(module: str) -> str:
