@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -55,8 +54,8 @@ def values_of(secret: Mapping[str, Any]) -> dict[str, str]:
     values: dict[str, str] = {}
     for key, encoded in (secret.get("data") or {}).items():
         try:
-            values[key] = base64.b64decode(encoded or "").decode()
-        except (binascii.Error, UnicodeDecodeError, ValueError, TypeError):
+            values[key] = base64.b64decode("".join((encoded or "").split()), validate=True).decode()
+        except (ValueError, AttributeError):
             log.warning("a value of the Secret is no UTF-8 text in base64, and is left out", key=key)
     for key, value in (secret.get("stringData") or {}).items():
         values[key] = value if isinstance(value, str) else json.dumps(value, default=str)
