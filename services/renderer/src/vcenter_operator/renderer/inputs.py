@@ -1,0 +1,137 @@
+"""Everything but the inventories that rendering starts from, watched: templates, cells and the Secret."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from vcenter_operator.common.configuration import Configuration, ConfigurationSource
+from vcenter_operator.common.telemetry import logger
+from vcenter_operator.common.watching import Snapshot, Watched
+from vcenter_operator.renderer.core.cells import CellsUnavailable, parse_cells
+from vcenter_operator.renderer.core.templates import TemplateSet
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One state of them."""
+
+    templates: TemplateSet
+    templates_at: int
+    cells: frozenset[str] | None
+    """None: not to be had, and nothing is rendered."""
+    cells_at: int
+    cells_fingerprint: str
+    configuration: Configuration
+
+    @property
+    def name(self) -> str:
+        """Names the content of cells and Secret, for `ManifestDelta.inputs`."""
+        return hashlib.sha256(f"{self.cells_fingerprint} {self.configuration.version}".encode()).hexdigest()[:32]
+
+    def same_content(self, other: Inputs | None) -> bool:
+        """Whether nothing but positions differs."""
+        return (
+            other is not None
+            and self.templates is other.templates
+            and self.cells_fingerprint == other.cells_fingerprint
+            and self.configuration == other.configuration
+        )
+
+
+class WatchedInputs:
+    """Keeps the newest state of all three."""
+
+    def __init__(self, templates: Watched, cells: Watched, configuration: ConfigurationSource) -> None:
+        self._templates, self._cells, self._source = templates, cells, configuration
+        self._template_set: tuple[str, TemplateSet] | None = None
+        self._cells_problem: str | None = None
+        self._current: Inputs | None = None
+        self._configuration: Configuration | None = None
+        self._seen: tuple[Snapshot, Snapshot] | None = None
+        self._news = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._looks = self._looked = 0
+
+    @property
+    def current(self) -> Inputs | None:
+        """None: not all of them are known yet."""
+        return self._current
+
+    async def look_afresh(self) -> None:
+        """Reads all of them as they are now: whoever takes a partition knows at least what its last owner knew.
+
+        Raises:
+            ConfigurationError: the Secret is missing or wrong.
+            TransientError: something cannot be read just now.
+        """
+        asked = self._looks
+        async with self._looking:
+            if self._looked > asked:
+                return  # another look began after this one was asked for, and succeeded
+            self._looks += 1
+            this = self._looks
+            await self._templates.fresh()
+            await self._cells.fresh()
+            self._configuration = await self._source.current()
+            self._looked = this
+        self._update()
+
+    async def follow(self) -> None:
+        """Keeps them current until cancelled."""
+
+        async def snapshots(watched: Watched) -> None:
+            async for _ in watched.changes():
+                self._update()
+
+        async def configurations() -> None:
+            async for configuration in self._source.changes():
+                if self._configuration is None or configuration.version >= self._configuration.version:
+                    self._configuration = configuration
+                    self._update()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(snapshots(self._templates))
+            group.create_task(snapshots(self._cells))
+            group.create_task(configurations())
+
+    async def changed(self) -> None:
+        """Returns when their content has changed since this returned last. For one consumer."""
+        await self._news.wait()
+        self._news.clear()
+
+    def _update(self) -> None:
+        """Nothing is rendered from before all of them were read afresh once."""
+        templates, cells = self._templates.snapshot, self._cells.snapshot
+        if not self._looked or templates is None or cells is None or self._configuration is None:
+            return
+        before = self._current
+        self._current = Inputs(
+            templates=self._parsed(templates),
+            templates_at=templates.position,
+            cells=self._parsed_cells(cells),
+            cells_at=cells.position,
+            cells_fingerprint=cells.fingerprint,
+            configuration=self._configuration,
+        )
+        if not self._current.same_content(before):
+            self._news.set()
+
+    def _parsed(self, snapshot: Snapshot) -> TemplateSet:
+        if self._template_set is None or self._template_set[0] != snapshot.fingerprint:
+            self._template_set = snapshot.fingerprint, TemplateSet.of(snapshot.items.values())
+        return self._template_set[1]
+
+    def _parsed_cells(self, snapshot: Snapshot) -> frozenset[str] | None:
+        try:
+            cells = parse_cells(snapshot.items.values())
+        except CellsUnavailable as error:
+            if str(error) != self._cells_problem:
+                log.error("nothing is rendered until the cells are known", error=str(error))
+            self._cells_problem = str(error)
+            return None
+        self._cells_problem = None
+        return cells

@@ -1,0 +1,49 @@
+"""Puts the service together: on Kubernetes, and embedded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from vcenter_operator.common.platform import Platform
+from vcenter_operator.common.watching import Watched
+from vcenter_operator.renderer.adapters import embedded as folder
+from vcenter_operator.renderer.adapters import kubernetes
+from vcenter_operator.renderer.adapters.process import ProcessEngine
+from vcenter_operator.renderer.inputs import WatchedInputs
+from vcenter_operator.renderer.service import RendererService
+from vcenter_operator.renderer.settings import RendererSettings
+from vcenter_operator.renderer.vcenter import Setting
+
+
+@asynccontextmanager
+async def on_kubernetes(settings: RendererSettings, platform: Platform) -> AsyncIterator[RendererService]:
+    """With the templates, cells and Secret of a cluster."""
+    assert platform.kubernetes is not None
+    async with (
+        kubernetes.templates_and_cells(platform.kubernetes) as (templates, cells),
+        _service(settings, platform, templates, cells) as service,
+    ):
+        yield service
+
+
+@asynccontextmanager
+async def embedded(settings: RendererSettings, platform: Platform) -> AsyncIterator[RendererService]:
+    """With those of a folder."""
+    assert platform.manifests is not None
+    templates, cells = folder.templates_and_cells(platform.manifests)
+    async with _service(settings, platform, templates, cells) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _service(
+    settings: RendererSettings, platform: Platform, templates: Watched, cells: Watched
+) -> AsyncIterator[RendererService]:
+    async with ProcessEngine(settings.bounds, settings.policy, processes=settings.render_processes) as engine:
+        yield RendererService(
+            platform.bus,
+            WatchedInputs(templates, cells, platform.configuration),
+            Setting(engine, platform.surroundings, settings.policy, platform.dry_run),
+            repeat_every=settings.repeat_every,
+        )
