@@ -106,7 +106,7 @@ class RabbitMQ:
         """Whether every quorum queue has a leader; calls an election where one has none.
 
         A node that was killed within seconds of a queue's declaration waits for its leader for ever, where it is the
-        only node (rabbitmq-server issue 10070). An administrator would call an election by hand.
+        only node (a known defect). An administrator would call an election by hand.
         """
         return self.rabbitmqctl("eval", _CALL_ELECTIONS).strip() == "0"
 
