@@ -24,7 +24,19 @@ def test_names_within_the_convention(label: str) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    ["vc-a", "vc-a-", "vc--0", "vc-a1-0", "vc-a-0x", "xvc-a-0", "vc-a-0\n", "vc-a-٣", "vca-0", "vc-a-0.sub", "sub.vc-a-0x"],  # noqa: RUF001
+    [
+        "vc-a",
+        "vc-a-",
+        "vc--0",
+        "vc-a1-0",
+        "vc-a-0x",
+        "xvc-a-0",
+        "vc-a-0\n",
+        "vc-a-٣",
+        "vca-0",
+        "vc-a-0.sub",
+        "sub.vc-a-0x",
+    ],
 )
 def test_names_outside_the_convention(label: str) -> None:
     assert found({label: Entry(("10.0.0.1",))}) == {}

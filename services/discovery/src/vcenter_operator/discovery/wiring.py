@@ -41,7 +41,7 @@ async def on_kubernetes(settings: DiscoverySettings, platform: Platform) -> Asyn
 async def embedded(settings: DiscoverySettings, platform: Platform) -> AsyncIterator[DiscoveryService]:
     """With the zone of the site file."""
     assert platform.site is not None
-    zone = SiteZone(platform.site)
+    zone = SiteZone(platform.site, platform.surroundings.domain)
     async with _running(zone):
         yield _service(settings, platform, zone)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +20,15 @@ from vcenter_operator.discovery.ports import ZoneUnavailable
 log = logger(__name__)
 
 _UNREADABLE = "ZoneFileUnreadable"
+_WATCH_AGAIN = 1.0
 
 
 class SiteZone:
     """Follows the site file and the zone file while `run` does."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, domain: str) -> None:
         self._site = site
+        self._domain = domain
         self._changed = asyncio.Event()
         self._file: ZoneFile | None = None
         self._listed: ZoneCopy | None = None
@@ -44,7 +45,7 @@ class SiteZone:
                 zone = description.zone
                 if following is not None:
                     following.cancel()
-                following = group.create_task(self._follow(files.changed, zone)) if zone is not None else None
+                following = group.create_task(self._follow(zone)) if zone is not None else None
 
     async def version(self) -> Version:
         """See `Zone.version`; raises ZoneUnavailable."""
@@ -55,8 +56,8 @@ class SiteZone:
         site = self._site.current
         if site.zone is None:
             return self._list(site)
-        if self._file is None or (self._file.path, self._file.domain) != (site.zone, site.domain):
-            self._file = ZoneFile(site.zone, site.domain)
+        if self._file is None or self._file.path != site.zone:
+            self._file = ZoneFile(site.zone, self._domain)
         return await asyncio.to_thread(self._file.read)
 
     async def changed(self) -> None:
@@ -64,9 +65,14 @@ class SiteZone:
         await self._changed.wait()
         self._changed.clear()
 
-    async def _follow(self, changed: Callable[[Path], AsyncIterator[None]], path: Path) -> None:
-        async for _ in changed(path):
-            self._changed.set()
+    async def _follow(self, path: Path) -> None:
+        while True:
+            try:
+                async for _ in files.changed(path):
+                    self._changed.set()
+            except OSError as error:
+                log.debug("the zone file cannot be watched just now", file=str(path), error=str(error))
+            await asyncio.sleep(_WATCH_AGAIN)
 
     def _list(self, site: SiteDescription) -> ZoneCopy:
         names = {host: Entry() for host in site.vcenters}

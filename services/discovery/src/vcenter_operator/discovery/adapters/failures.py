@@ -30,10 +30,6 @@ class Refused(Exception):
     """An answer with an error code (`rcode`, as text)."""
 
 
-class Unsigned(Exception):
-    """An answer without a signature to a question that had one."""
-
-
 @contextmanager
 def translated(access: Access, doing: str) -> Iterator[None]:
     """Turns whatever goes wrong inside into a ZoneUnavailable. `doing` completes "while ...".
@@ -60,7 +56,7 @@ def _explained(error: Exception, access: Access) -> tuple[str, str]:
             return UNREACHABLE, f"{error.strerror or error}"
         case ares.DNSError():
             return _explained_ares(error)
-        case Unsigned():
+        case dns.exception.DNSException() if "TSIG" in str(error):
             return SIGNATURE, f"its answer is not signed, although {_SECRET} is set"
         case Refused():
             return REFUSED, f"it refuses with {error}{_hint(access)}"

@@ -18,7 +18,7 @@ import dns.rdtypes.ANY.SOA
 import dns.tsig
 import pycares
 
-from vcenter_operator.discovery.adapters.failures import SIGNATURE, Refused, Unsigned
+from vcenter_operator.discovery.adapters.failures import SIGNATURE, Refused
 from vcenter_operator.discovery.ports import Access, Server, ZoneUnavailable
 
 KEY_NAME = "tsig-key"
@@ -68,7 +68,7 @@ async def _ask_signed(domain: str, server: Server, key: dns.tsig.Key, timeout: f
     else:
         answer = await _ask_udp(query, server, timeout)
     if not answer.had_tsig:
-        raise Unsigned
+        raise dns.message.UnknownTSIGKey("no TSIG")
     if answer.rcode() != dns.rcode.NOERROR:
         raise Refused(dns.rcode.to_text(answer.rcode()))
     for rrset in answer.answer:

@@ -1,0 +1,305 @@
+"""The discovery as a whole, on an in-process bus: what it states, remembers, holds and survives."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.discovery.conftest import Scene, becomes, fqdn
+from vcenter_operator.common.identity import Revision
+from vcenter_operator.common.messages import ResyncRequest, Stage
+from vcenter_operator.common.record import Discovered
+from vcenter_operator.discovery.ports import ZoneUnavailable
+
+TWO = {"vc-a-0": "10.0.0.1", "vc-b-0": "10.0.0.2"}
+FOUR = TWO | {"vc-c-0": "10.0.0.3", "vc-d-0": "10.0.0.4"}
+
+
+def away() -> Exception:
+    return ZoneUnavailable("ServerUnreachable", "DNS server 10.0.0.53:53: no answer in time")
+
+
+def refused() -> Exception:
+    return ZoneUnavailable("ServerRefused", "DNS server 10.0.0.53:53: it refuses with REFUSED")
+
+
+def condition(scene: Scene, label: str) -> tuple[str, str]:
+    (only,) = scene.store.discovered(fqdn(label)).conditions
+    assert only.type == "Discovered"
+    return only.status, only.reason
+
+
+async def test_each_vcenter_of_the_zone_is_stated_and_remembered(scene: Scene) -> None:
+    scene.zone.hold(TWO, serial=7)
+    async with scene.discovery():
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "both stated")
+    (change,) = scene.of("vc-a-0")
+    assert (change.revision, change.serial, change.addresses) == (Revision(1, 1), 7, ("10.0.0.1",))
+    recorded = scene.store.discovered(fqdn("vc-a-0"))
+    assert (recorded.present, recorded.serial, recorded.revision) == (True, 7, Revision(1, 1))
+    assert condition(scene, "vc-a-0") == ("True", "InZone")
+
+
+async def test_only_what_changed_is_stated_at_a_new_serial(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        scene.zone.hold({"vc-a-0": "10.0.0.9", "vc-c-0": "10.0.0.3"})
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": False, "vc-c-0": True}, "the change stated")
+        looks = scene.zone.looks
+        scene.zone.hold({"vc-a-0": "10.0.0.9", "vc-c-0": "10.0.0.3"})
+        await becomes(lambda: scene.zone.looks > looks + 5, "some more looks")
+    assert len(scene.heard) == 5
+    assert scene.of("vc-a-0")[-1].addresses == ("10.0.0.9",)
+    assert [change.revision.sequence for change in scene.heard] == sorted({c.revision.sequence for c in scene.heard})
+    assert condition(scene, "vc-b-0") == ("False", "NotInZone")
+
+
+async def test_an_unchanged_serial_is_not_transferred_again(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: scene.zone.looks > 10, "ten looks")
+    assert len(scene.zone.transfers) == 1
+
+
+async def test_any_other_serial_is_transferred_even_a_lower_one(scene: Scene) -> None:
+    scene.zone.hold(TWO, serial=100)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        scene.zone.hold(TWO | {"vc-c-0": "10.0.0.3"}, serial=3)
+        await becomes(lambda: "vc-c-0" in scene.told(), "the newcomer stated")
+
+
+async def test_a_hint_is_followed_at_once(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"dns_poll_every": 3600.0})
+    async with scene.discovery():
+        await becomes(lambda: scene.zone.looks, "the first look")
+        scene.zone.hold(TWO)
+        scene.zone.tell()
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+
+
+async def test_nothing_is_stated_before_a_complete_zone_is_known(scene: Scene) -> None:
+    await scene.store.write(fqdn("vc-a-0"), Discovered(present=True, serial=1, revision=Revision(0, 1)))
+    scene.zone.failure = away
+    async with scene.discovery() as bus:
+        await becomes(lambda: scene.zone.looks > 3, "three attempts")
+        await bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0))
+        await becomes(lambda: scene.zone.looks > 6, "three more")
+        assert scene.heard == []
+        scene.zone.failure = None
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: scene.told() == {"vc-a-0": True}, "stated at last")
+
+
+async def test_while_the_zone_cannot_be_read_what_was_known_stays_and_is_repeated(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"repeat_every": 0.02, "zone_unreadable_after": 0.05})
+    scene.zone.hold(TWO)
+    with capture_logs() as logs:
+        async with scene.discovery():
+            await becomes(lambda: len(scene.heard) == 2, "both stated")
+            scene.zone.failure = away
+            await becomes(lambda: condition(scene, "vc-a-0") == ("Unknown", "ServerUnreachable"), "the trouble shown")
+            before = len(scene.heard)
+            await becomes(lambda: len(scene.heard) > before + 4, "repeated all the same")
+            scene.zone.failure = None
+            await becomes(lambda: condition(scene, "vc-a-0") == ("True", "InZone"), "the trouble over")
+    assert {(c.present, c.revision) for c in scene.of("vc-a-0")} == {(True, Revision(1, 1))}
+    warnings = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
+    assert warnings == ["the zone cannot be read: what was last known stays"], "said once, not at every attempt"
+    assert "the zone is read again" in [entry["event"] for entry in logs]
+
+
+async def test_trouble_of_another_kind_is_said_and_no_error_ends_the_discovery(scene: Scene) -> None:
+    with capture_logs() as logs:
+        async with scene.discovery():
+            for failure in (away, ValueError, refused):
+                scene.zone.failure = failure
+                scene.zone.looks = 0
+                await becomes(lambda: scene.zone.looks > 2, "two attempts")
+            scene.zone.failure = None
+            scene.zone.hold(TWO)
+            await becomes(lambda: len(scene.heard) == 2, "both stated")
+    reasons = [entry["reason"] for entry in logs if entry["log_level"] == "warning"]
+    assert reasons == ["ServerUnreachable", "UnexpectedError", "ServerRefused"]
+
+
+async def test_what_went_while_nobody_looked_is_stated_gone_after_a_restart(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+    scene.zone.hold({"vc-a-0": "10.0.0.1"})
+    async with scene.discovery():
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": False}, "the one that went")
+    assert scene.of("vc-b-0")[-1].revision.epoch == 2
+    assert scene.of("vc-a-0")[-1].revision.epoch == 2, "all is restated in the new epoch"
+    async with scene.discovery():
+        await becomes(lambda: scene.of("vc-b-0")[-1].revision.epoch == 3, "gone ones are restated too")
+    assert not scene.of("vc-b-0")[-1].present
+
+
+async def test_killed_after_recording_and_before_publishing_loses_nothing(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    bus = scene.bus()
+    bus.hanging = True
+    async with scene.discovery(bus):
+        await becomes(lambda: len(scene.store.records) == 2, "both recorded")
+    assert scene.heard == []
+    scene.zone.hold({"vc-a-0": "10.0.0.1"})
+    async with scene.discovery():
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": False}, "the one never stated is gone")
+
+
+async def test_nothing_is_published_that_is_not_recorded(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    scene.store.hanging = True
+    async with scene.discovery():
+        await becomes(lambda: scene.zone.looks > 3, "the zone known")
+    assert scene.heard == []
+    scene.store.hanging = False
+    async with scene.discovery():
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "both stated")
+
+
+async def test_a_record_that_is_away_delays_and_loses_nothing(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    scene.store.failing = True
+    async with scene.discovery():
+        await asyncio.sleep(0)
+        scene.store.failing = False
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        scene.store.failing = True
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: len(scene.zone.transfers) == 2, "the change seen")
+        scene.store.failing = False
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": False}, "the change stated")
+
+
+async def test_what_cannot_be_published_is_retried_and_the_newest_is_what_is_said(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    bus = scene.bus()
+    bus.refusing = True
+    async with scene.discovery(bus):
+        await becomes(lambda: len(scene.store.records) == 2, "both recorded")
+        scene.zone.hold({"vc-a-0": "10.0.0.9", "vc-b-0": "10.0.0.2"})
+        await becomes(lambda: len(scene.zone.transfers) == 2, "the change seen")
+        bus.refusing = False
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "both stated")
+    assert [change.addresses for change in scene.of("vc-a-0")] == [("10.0.0.9",)]
+
+
+async def test_resync_repeats_one_or_all_with_their_revisions(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery() as bus:
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        await bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0, host=fqdn("vc-b-0")))
+        await becomes(lambda: len(scene.of("vc-b-0")) == 2, "one repeated")
+        await bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0, host=fqdn("vc-x-9")))
+        await bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0))
+        await becomes(lambda: len(scene.heard) == 5, "all repeated")
+    first, second, third = scene.of("vc-b-0")
+    assert first.revision == second.revision == third.revision
+    assert len({change.trace.message_id for change in (first, second, third)}) == 3
+    assert first.trace.correlation_id == third.trace.correlation_id
+
+
+async def test_a_zone_that_lost_most_is_held_visibly_and_confirmed_by_a_full_second_look(scene: Scene) -> None:
+    scene.zone.hold(FOUR)
+    with capture_logs() as logs:
+        async with scene.discovery():
+            await becomes(lambda: len(scene.heard) == 4, "four stated")
+            scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 0.2})
+        async with scene.discovery():
+            await becomes(lambda: len(scene.heard) == 8, "four stated anew")
+            scene.zone.hold({"vc-a-0": "10.0.0.1"})
+            scene.zone.tell()
+            await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held, as one can see")
+            assert condition(scene, "vc-a-0") == ("True", "InZone")
+            assert all(scene.told().values())
+            await becomes(lambda: list(scene.told().values()).count(False) == 3, "confirmed")
+            await becomes(lambda: condition(scene, "vc-b-0") == ("False", "NotInZone"), "gone, as one can see")
+    assert scene.zone.transfers[-1] == "full"
+    held = [entry for entry in logs if "held as unknown" in entry["event"]]
+    assert [(entry["lacking"], entry["known"]) for entry in held] == [(3, 4)]
+
+
+async def test_a_zone_that_lost_most_for_a_moment_changes_nothing(scene: Scene) -> None:
+    scene.zone.hold(FOUR)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 4, "four stated")
+        scene.zone.hold({})
+        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
+        scene.zone.hold(FOUR)
+        await becomes(lambda: condition(scene, "vc-b-0") == ("True", "InZone"), "there again")
+    assert len(scene.heard) == 4
+
+
+async def test_a_zone_that_is_empty_after_a_restart_is_held_too(scene: Scene) -> None:
+    scene.zone.hold(FOUR)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 4, "four stated")
+    scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
+    scene.zone.hold({})
+    async with scene.discovery() as bus:
+        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
+        scene.zone.tell()
+        await bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0))
+        await asyncio.sleep(0.1)
+    assert len(scene.heard) == 4, "neither a hint nor a request hurries the second look"
+
+
+async def test_a_replica_takes_over_with_a_higher_epoch(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        async with scene.discovery() as second:
+            del second  # it stands by
+            await asyncio.sleep(0.1)
+            assert len(scene.heard) == 2
+    async with scene.discovery():
+        await becomes(lambda: [c.revision.epoch for c in scene.of("vc-a-0")] == [1, 2], "stated by the next")
+
+
+async def test_an_owner_whose_record_was_written_by_a_later_one_says_nothing_more(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        later = Discovered(present=True, serial=9, revision=Revision(5, 1), addresses=("10.0.0.9",))
+        await scene.store.write(fqdn("vc-b-0"), later)
+        scene.zone.hold({"vc-a-0": "10.0.0.8"})
+        await becomes(lambda: len(scene.of("vc-a-0")) == 2, "the one that is its own is stated")
+        looks = scene.zone.looks
+        await becomes(lambda: scene.zone.looks > looks + 5, "some more looks")
+    assert scene.store.discovered(fqdn("vc-b-0")) == later
+    assert len(scene.of("vc-b-0")) == 1
+
+
+async def test_another_stage_that_writes_its_section_is_in_nobodys_way(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        record = scene.store.records[fqdn("vc-b-0")]
+        scene.store.records[fqdn("vc-b-0")] = record.model_copy(update={"version": "moved on"})
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: scene.told()["vc-b-0"] is False, "stated all the same")
+
+
+async def test_it_stops_at_once(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with asyncio.timeout(2):
+        async with scene.discovery() as bus:
+            await becomes(lambda: len(scene.heard) == 2, "both stated")
+            bus.hanging = True
+            scene.zone.hold({"vc-a-0": "10.0.0.8"})
+            await becomes(lambda: len(scene.zone.transfers) == 2, "something under way")
+
+
+@pytest.mark.parametrize("name", ["dns_poll_every", "zone_held_share", "dns_timeout"])
+def test_settings_are_checked(name: str) -> None:
+    from vcenter_operator.common.errors import ConfigurationError
+    from vcenter_operator.discovery.settings import DiscoverySettings
+
+    with pytest.raises(ConfigurationError, match=f"VCENTER_OPERATOR_{name.upper()}"):
+        DiscoverySettings.load(**{name: -1})
