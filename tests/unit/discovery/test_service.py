@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.discovery.conftest import Scene, becomes, fqdn
+from tests.fakes.discovery import Scene, becomes, fqdn
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ResyncRequest, Stage
 from vcenter_operator.common.record import Discovered

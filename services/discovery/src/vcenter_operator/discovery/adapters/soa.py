@@ -68,7 +68,7 @@ async def _ask_signed(domain: str, server: Server, key: dns.tsig.Key, timeout: f
     else:
         answer = await _ask_udp(query, server, timeout)
     if not answer.had_tsig:
-        raise dns.message.UnknownTSIGKey("no TSIG")
+        raise ZoneUnavailable(SIGNATURE, f"DNS server {server}: its answer is not signed")
     if answer.rcode() != dns.rcode.NOERROR:
         raise Refused(dns.rcode.to_text(answer.rcode()))
     for rrset in answer.answer:
