@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import faulthandler
 import signal
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from vcenter_operator.common.bus.dispatch import RetryDelays
@@ -156,42 +156,38 @@ async def _stage(settings: S, wiring: Wiring[S], dry_run: bool) -> None:
 async def _until_told(body: Callable[[], Coroutine[Any, Any, None]], stop_within: float) -> None:
     loop = asyncio.get_running_loop()
     work = asyncio.create_task(body(), name="body")
-    told = False
+    told: list[signal.Signals] = []
 
-    def stop(received: signal.Signals) -> None:
-        nonlocal told
-        if told:
-            return
-        told = True
-        log.info("stopping", signal=received.name)
-        _end_within(stop_within + _MARGIN)
+    def stop() -> None:
+        log.info("stopping", signal=told[0].name)
         work.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+    def on_signal(number: int, _: FrameType | None) -> None:
+        told.append(signal.Signals(number))
+        if len(told) == 1:
+            _end_within(stop_within + _MARGIN)
+            loop.call_soon_threadsafe(stop)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         await work
     except asyncio.CancelledError:
         if not told:
             raise
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if told:
         log.info("stopped")
 
 
 def _end_within(seconds: float) -> None:
-    """A thread, since the loop itself may hang, and so may threads that the interpreter waits for at its exit."""
+    """Shows where every thread stands and ends the process with code 1, unless it has ended by then.
 
-    def end() -> None:
-        log.error("did not stop in time: ended", seconds=seconds)
-        sys.stderr.flush()
-        os._exit(EXIT_FAILED)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    Not by the loop, which may hang; nor by a thread of Python's, which may not be started from a signal handler. It
+    also covers threads that the interpreter would wait for at its exit.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
 def _wrong(error: ConfigurationError) -> int:
