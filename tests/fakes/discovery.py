@@ -12,6 +12,7 @@ from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Ownership, Topology
 from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
+from vcenter_operator.discovery.ports import Zone
 from vcenter_operator.discovery.service import DiscoveryService
 from vcenter_operator.discovery.settings import DiscoverySettings
 
@@ -76,6 +77,7 @@ class Scene:
         self.epochs = MemoryEpochs()
         self.store = MemoryStore()
         self.zone = FakeZone()
+        self._zone: Zone = self.zone
         self.listener = Listener()
         self.settings = DiscoverySettings(dns_poll_every=0.02, zone_confirm_after=0.05, dns_retry_longest=0.02)
 
@@ -95,8 +97,12 @@ class Scene:
     def bus(self) -> Bus:
         return Bus(self.broker, self.epochs)
 
+    def use(self, zone: Zone) -> None:
+        """Has the discovery look at this zone instead of the fake one."""
+        self._zone = zone
+
     def service(self, bus: Bus) -> DiscoveryService:
-        return DiscoveryService(bus=bus, store=self.store, zone=self.zone, domain=DOMAIN, settings=self.settings)
+        return DiscoveryService(bus=bus, store=self.store, zone=self._zone, domain=DOMAIN, settings=self.settings)
 
     @asynccontextmanager
     async def discovery(self, bus: Bus | None = None) -> AsyncIterator[Bus]:

@@ -80,8 +80,8 @@ class ServiceFinder:
             async for snapshot in services.changes():
                 found = server_of(snapshot.items.values(), incluster=self._incluster)
                 if found is None:
-                    kind = "cluster IP" if self._incluster else "external IP"
-                    self._settle(f"namespace {namespace} has no Service labelled {SELECTOR} with an {kind} and a port")
+                    kind = "a cluster IP" if self._incluster else "an external IP"
+                    self._settle(f"namespace {namespace} has no Service labelled {SELECTOR} with {kind} and a port")
                     continue
                 server = Server(found.address, configuration.dns_port or found.port)
                 self._settle(Access(server, configuration.tsig_key))
