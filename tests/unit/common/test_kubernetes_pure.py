@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import yaml
 from kubernetes_asyncio.client import Configuration
 from kubernetes_asyncio.client.exceptions import ApiException
 
+from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, NOW, SECTIONS
 from vcenter_operator.common.configuration import SECRET_NAME
 from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
-from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.kubernetes import client
 from vcenter_operator.common.kubernetes.api import Listing, Resource
 from vcenter_operator.common.kubernetes.crds import definitions, definitions_yaml
@@ -30,55 +29,15 @@ from vcenter_operator.common.kubernetes.errors import (
 )
 from vcenter_operator.common.kubernetes.watching import _State
 from vcenter_operator.common.labels import applyset_id
-from vcenter_operator.common.messages import ClusterRole, Provenance, ZoneSource
 from vcenter_operator.common.record.document import record_of, section_status, states_already, status_with
 from vcenter_operator.common.record.overlay import Overlay
 from vcenter_operator.common.record.port import (
-    Applied,
-    Collected,
-    Condition,
-    Discovered,
-    OwnedSample,
-    RecordedCluster,
     Section,
 )
 from vcenter_operator.common.secret import SecretConfiguration, values_of
 from vcenter_operator.common.settings import Settings
 from vcenter_operator.common.surroundings import Surroundings
 from vcenter_operator.common.watching import Snapshot, version_of
-
-NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-LATER = datetime(2030, 1, 2, 4, 0, 0, tzinfo=UTC)
-HOST = "vc-a-0.cc.qa-de-1.cloud.sap"
-ZONE = ZoneSource(revision=Revision(3, 4), serial=2**32 - 1)
-DISCOVERED = Discovered(
-    present=True,
-    serial=2030010203,
-    revision=Revision(3, 4),
-    addresses=("10.0.0.1", "fd00::1"),
-    conditions=(Condition(type="Present", status="True", reason="InZone", message="serial 2030010203"),),
-)
-COLLECTED = Collected(
-    revision=Revision(12, 1),
-    clusters=(
-        RecordedCluster(
-            moid="domain-c7", role=ClusterRole.PRODUCTION, cluster_name="productionbb001", availability_zone="qa-de-1a"
-        ),
-    ),
-)
-APPLIED = Applied(
-    acted_on=Provenance(zone=ZONE, inventory=Revision(12, 1), templates=2**40, cells=7, config=8),
-    settled_templates={"monsoon3/some_template.with-dots": 2**47},
-    settled_inputs="a text",
-    held=(ObjectId("apps", "Deployment", "monsoon3", "nova-compute-bb001"),),
-    samples=(OwnedSample(at=NOW, owned=17),),
-    objects=17,
-    conditions=(
-        Condition(type="Budget", status="False", reason="Exceeded"),
-        Condition(type="Ready", status="False", reason="DeletionsHeld", message="1 deletion is held"),
-    ),
-)
-SECTIONS: list[Section] = [DISCOVERED, COLLECTED, APPLIED]
 
 
 def resource(status: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""A section of each stage with every field set: what a record may hold at most."""
+
+from datetime import UTC, datetime
+
+from vcenter_operator.common.identity import ObjectId, Revision
+from vcenter_operator.common.messages import ClusterRole, Provenance, ZoneSource
+from vcenter_operator.common.record.port import (
+    Applied,
+    Collected,
+    Condition,
+    Discovered,
+    OwnedSample,
+    RecordedCluster,
+    Section,
+)
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER = datetime(2030, 1, 2, 4, 0, 0, tzinfo=UTC)
+HOST = "vc-a-0.cc.qa-de-1.cloud.sap"
+ZONE = ZoneSource(revision=Revision(3, 4), serial=2**32 - 1)
+DISCOVERED = Discovered(
+    present=True,
+    serial=2030010203,
+    revision=Revision(3, 4),
+    addresses=("10.0.0.1", "fd00::1"),
+    conditions=(Condition(type="Present", status="True", reason="InZone", message="serial 2030010203"),),
+)
+COLLECTED = Collected(
+    revision=Revision(12, 1),
+    clusters=(
+        RecordedCluster(
+            moid="domain-c7", role=ClusterRole.PRODUCTION, cluster_name="productionbb001", availability_zone="qa-de-1a"
+        ),
+    ),
+)
+APPLIED = Applied(
+    acted_on=Provenance(zone=ZONE, inventory=Revision(12, 1), templates=2**40, cells=7, config=8),
+    settled_templates={"monsoon3/some_template.with-dots": 2**47},
+    settled_inputs="a text",
+    held=(ObjectId("apps", "Deployment", "monsoon3", "nova-compute-bb001"),),
+    samples=(OwnedSample(at=NOW, owned=17),),
+    objects=17,
+    conditions=(
+        Condition(type="Budget", status="False", reason="Exceeded"),
+        Condition(type="Ready", status="False", reason="DeletionsHeld", message="1 deletion is held"),
+    ),
+)
+SECTIONS: list[Section] = [DISCOVERED, COLLECTED, APPLIED]
