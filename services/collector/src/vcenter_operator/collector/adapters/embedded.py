@@ -1,16 +1,17 @@
 """vCenters described in a site file: for previews, for developing and for one-node installs.
 
 What a vCenter would say is taken from the file as it is at that moment. A cluster that is taken out of the file is
-gone. A vCenter without any datacenter in the file behaves as one whose account lost its rights: it lists nothing, and
-answers NoPermission for everything that was there.
+gone, as if the vCenter had answered ManagedObjectNotFound.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
+from vcenter_operator.collector.core.conventions import Convention
+from vcenter_operator.collector.core.evidence import conclude
 from vcenter_operator.collector.core.model import (
     ABSENT,
     Answer,
@@ -20,11 +21,12 @@ from vcenter_operator.collector.core.model import (
     SeenCluster,
     Snapshot,
     Unreadable,
+    cluster_reference,
 )
 from vcenter_operator.collector.ports import Credentials, Endpoint, Unreachable
 from vcenter_operator.common.embedded.site import ClusterDescription, Site, SiteDescription, VCenterDescription
-
-_NO_RIGHTS = Unreadable("NoPermission: the site file shows nothing of this vCenter")
+from vcenter_operator.common.identity import NEVER
+from vcenter_operator.common.messages import Inventory, ZoneSource
 
 
 class SiteVCenters:
@@ -45,62 +47,60 @@ class SiteVCenter:
     def __init__(self, site: Site, host: str) -> None:
         self._site = site
         self._host = host
-        self._changes = _states(site)
-        self._seen = site.current
-        self._next: asyncio.Task[SiteDescription] | None = None
+        self._seen: VCenterDescription | None = None
 
     async def snapshot(self) -> Snapshot:
         """See `VCenter.snapshot`."""
-        self._seen = self._site.current
-        vcenter = _described(self._seen, self._host)
-        return Snapshot(
-            tuple(
-                SeenCluster(cluster.moid, name, datacenter, *_lists(cluster))
-                for datacenter, described in vcenter.datacenters.items()
-                for name, cluster in described.clusters.items()
-            )
-        )
+        self._seen = _described(self._site.current, self._host)
+        return read(self._seen)
 
     async def ask(self, references: Sequence[Reference]) -> dict[Reference, Answer]:
         """See `VCenter.ask`."""
-        vcenter = _described(self._site.current, self._host)
-        nothing: Answer = ABSENT if vcenter.datacenters else _NO_RIGHTS
         names: dict[Reference, Answer] = {
-            Reference("ClusterComputeResource", cluster.moid): name
-            for datacenter in vcenter.datacenters.values()
+            cluster_reference(cluster.moid): name
+            for datacenter in _described(self._site.current, self._host).datacenters.values()
             for name, cluster in datacenter.clusters.items()
         }
-        return {reference: names.get(reference, nothing) for reference in references}
+        return {reference: names.get(reference, ABSENT) for reference in references}
 
     async def wait_for_change(self, timeout: float) -> bool:
         """See `VCenter.wait_for_change`."""
-        before = self._seen.vcenters.get(self._host)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while True:
-                    if self._site.current.vcenters.get(self._host) != before:
+                async for site in self._site.changes():
+                    if site.vcenters.get(self._host) != self._seen:
                         return True
-                    await self._changed()
         return False
 
     async def close(self) -> None:
         """See `VCenter.close`."""
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.wait([self._next])
-        await self._changes.aclose()
-
-    async def _changed(self) -> None:
-        # A task, since a timeout must not end the iterator.
-        if self._next is None:
-            self._next = asyncio.create_task(anext(self._changes))
-        await asyncio.shield(self._next)
-        self._next = None
 
 
-async def _states(site: Site) -> AsyncGenerator[SiteDescription]:
-    async for state in site.changes():
-        yield state
+def read(described: VCenterDescription) -> Snapshot:
+    """What a reading of the vCenter shows."""
+    return Snapshot(
+        tuple(
+            SeenCluster(cluster.moid, name, datacenter, *_lists(cluster))
+            for datacenter, within in described.datacenters.items()
+            for name, cluster in within.clusters.items()
+        )
+    )
+
+
+def site_inventory(site: SiteDescription, host: str, convention: Convention | None = None) -> Inventory:
+    """What would be stated of one vCenter of a site that nothing is recorded of: for rendering without a pipeline.
+
+    Raises Unreachable where the site has no such vCenter, or says that it is unreachable.
+    """
+    conclusion = conclude(convention or Convention(), (), read(_described(site, host)), {}, {})
+    return Inventory(
+        host=host,
+        present=True,
+        revision=NEVER,
+        zone=ZoneSource(revision=NEVER, serial=0),
+        clusters=conclusion.clusters,
+        unknown=conclusion.unknown,
+    )
 
 
 def _described(site: SiteDescription, host: str) -> VCenterDescription:

@@ -71,6 +71,7 @@ class PyVmomiVCenter:
         self._session = session
         self._timeouts = timeouts
         self._worker = Worker(f"vcenter {line.endpoint.host}")
+        self._closed = False
 
     async def log_on(self, credentials: Credentials) -> None:
         """Begins the session. Raises VCenterError."""
@@ -99,6 +100,9 @@ class PyVmomiVCenter:
 
     async def close(self) -> None:
         """See `VCenter.close`."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             async with asyncio.timeout(_LOGOUT):
                 await self._worker.run(partial(self._session.log_out, _LOGOUT))

@@ -1,0 +1,265 @@
+"""Known, unknown or gone: nothing is gone without evidence, and a half-read cluster stays exactly as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vcenter_operator.collector.core.conventions import Convention
+from vcenter_operator.collector.core.evidence import Conclusion, Listed, conclude, to_ask
+from vcenter_operator.collector.core.model import (
+    ABSENT,
+    Answer,
+    Member,
+    Members,
+    Reference,
+    SeenCluster,
+    Snapshot,
+    Unreadable,
+    cluster_reference,
+)
+from vcenter_operator.common.identity import Unit
+from vcenter_operator.common.messages import ClusterRole
+from vcenter_operator.common.record import RecordedCluster
+
+NO_RIGHT = Unreadable("NoPermission")
+FAULT = Unreadable("RuntimeFault")
+
+
+def members(kind: str, *names: str | Unreadable) -> tuple[Member, ...]:
+    return tuple(Member(Reference(kind, f"{kind}-{i}-{name}"), name) for i, name in enumerate(names))
+
+
+DATASTORES = members("Datastore", "eph-1_hga", "eph-2_hgb")
+NETWORKS = members("Network", "VM Network", "br-Phys")
+
+
+def seen(
+    moid: str = "domain-c1",
+    name: str | Unreadable = "productionbb001",
+    datacenter: str | Unreadable = "QA-DE-1A",
+    datastores: Members = DATASTORES,
+    networks: Members = NETWORKS,
+) -> SeenCluster:
+    return SeenCluster(moid, name, datacenter, datastores, networks)
+
+
+def recorded(moid: str = "domain-c1", name: str = "productionbb001", zone: str = "qa-de-1a") -> RecordedCluster:
+    role = ClusterRole.STORAGE if name.startswith("storage") else ClusterRole.PRODUCTION
+    return RecordedCluster(moid=moid, role=role, cluster_name=name, availability_zone=zone)
+
+
+def reading(
+    *clusters: SeenCluster,
+    record: Sequence[RecordedCluster] = (),
+    answers: Mapping[Reference, Answer] | None = None,
+    listed: Listed | None = None,
+) -> Conclusion:
+    return conclude(Convention(), record, Snapshot(clusters), answers or {}, listed or {})
+
+
+def names(conclusion: Conclusion) -> tuple[list[str], list[str], list[str]]:
+    """Names of the known, the unknown and the gone."""
+    return (
+        [cluster.cluster_name for cluster in conclusion.clusters],
+        [cluster.cluster_name for cluster in conclusion.unknown],
+        [cluster.cluster_name for cluster in conclusion.gone],
+    )
+
+
+def test_everything_about_a_cluster_that_was_read() -> None:
+    conclusion = reading(seen(), seen("domain-c2", "storagebb2", networks=()), seen("domain-c3", "management"))
+    production, storage = conclusion.clusters
+    assert production.model_dump() == {
+        "moid": "domain-c1",
+        "role": ClusterRole.PRODUCTION,
+        "cluster_name": "productionbb001",
+        "name": "bb1",
+        "availability_zone": "qa-de-1a",
+        "datastore_regex": "^eph-.*",
+        "datastore_hagroup_regex": r".*_hg(?P<hagroup>[ab])$",
+        "bridge": "br-phys",
+        "physical": "phys",
+    }
+    assert (storage.role, storage.name, storage.bridge) == (ClusterRole.STORAGE, "bb2", None)
+    assert conclusion.recorded == (recorded(), recorded("domain-c2", "storagebb2"))
+    assert not conclusion.unknown
+
+
+@pytest.mark.parametrize(
+    "half_read",
+    [
+        seen(datastores=FAULT),
+        seen(datastores=members("Datastore", "eph-1", FAULT)),
+        seen(networks=FAULT),
+        seen(networks=members("Network", FAULT, "br-a")),
+    ],
+)
+def test_any_attribute_that_cannot_be_read_makes_the_whole_cluster_unknown(half_read: SeenCluster) -> None:
+    conclusion = reading(half_read, seen("domain-c2", "productionbb002"))
+    assert names(conclusion) == (["productionbb002"], ["productionbb001"], [])
+    assert "RuntimeFault" in conclusion.unknown[0].reason
+    assert conclusion.recorded == (recorded(), recorded("domain-c2", "productionbb002"))
+
+
+@pytest.mark.parametrize("half_read", [seen(name=FAULT), seen(datacenter=FAULT)])
+def test_a_cluster_that_cannot_be_placed_stays_as_recorded(half_read: SeenCluster) -> None:
+    assert names(reading(half_read, record=[recorded()])) == ([], ["productionbb001"], [])
+    never_stated = reading(half_read)
+    assert names(never_stated) == ([], [], [])
+    assert "domain-c1" in never_stated.unplaced[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_gone"),
+    [
+        (ABSENT, True),
+        ("retired", True),
+        ("production", True),
+        ("productionbb001", False),
+        ("productionbb009", False),
+        (NO_RIGHT, False),
+        (None, False),
+    ],
+)
+def test_a_recorded_cluster_that_is_not_listed_is_gone_only_with_evidence(answer: Answer | None, is_gone: bool) -> None:
+    record = [recorded(), recorded("domain-c2", "productionbb002")]
+    snapshot = Snapshot((seen("domain-c2", "productionbb002"),))
+    assert to_ask(record, snapshot, {}) == [cluster_reference("domain-c1")]
+    answers = {} if answer is None else {cluster_reference("domain-c1"): answer}
+    conclusion = conclude(Convention(), record, snapshot, answers, {})
+    gone, left = (["productionbb001"], []) if is_gone else ([], ["productionbb001"])
+    assert names(conclusion) == (["productionbb002"], left, gone)
+    assert (recorded() in conclusion.recorded) is not is_gone
+
+
+def test_an_account_that_lost_its_rights_makes_everything_unknown() -> None:
+    record = [recorded(f"domain-c{i}", f"productionbb00{i}") for i in range(5)]
+    answers: dict[Reference, Answer] = dict.fromkeys(to_ask(record, Snapshot(), {}), NO_RIGHT)
+    conclusion = reading(record=record, answers=answers)
+    assert not conclusion.clusters
+    assert not conclusion.gone
+    assert [cluster.moid for cluster in conclusion.unknown] == [cluster.moid for cluster in record]
+    assert list(conclusion.recorded) == record
+
+
+def test_a_listed_cluster_renamed_out_of_the_convention_is_gone() -> None:
+    conclusion = reading(seen(name="retired"), record=[recorded()])
+    assert names(conclusion) == ([], [], ["productionbb001"])
+    assert not conclusion.recorded
+
+
+def test_a_cluster_renamed_within_the_convention_is_known_under_its_new_name() -> None:
+    conclusion = reading(seen(name="productionbb002"), record=[recorded()])
+    assert names(conclusion) == (["productionbb002"], [], [])
+    assert conclusion.recorded == (recorded(name="productionbb002"),)
+
+
+def test_a_renamed_cluster_that_cannot_be_read_keeps_what_it_had_under_its_old_name() -> None:
+    conclusion = reading(seen(name="productionbb002", datastores=FAULT), record=[recorded()])
+    assert names(conclusion) == ([], ["productionbb001", "productionbb002"], [])
+    assert conclusion.recorded == (recorded(),)
+
+
+def test_names_that_were_swapped_while_one_is_unreadable_are_not_mixed_up() -> None:
+    record = [recorded("domain-c1", "productionbb001"), recorded("domain-c2", "productionbb002")]
+    conclusion = reading(
+        seen("domain-c1", "productionbb002", datastores=FAULT), seen("domain-c2", "productionbb001"), record=record
+    )
+    assert [(cluster.moid, cluster.cluster_name) for cluster in conclusion.clusters] == [
+        ("domain-c2", "productionbb001")
+    ]
+    assert names(conclusion)[1] == ["productionbb002"]
+
+
+def test_two_clusters_of_one_name_in_one_availability_zone_are_unknown() -> None:
+    conclusion = reading(seen("domain-c1"), seen("domain-c2"), seen("domain-c3", datacenter="other"))
+    assert [cluster.availability_zone for cluster in conclusion.clusters] == ["other"]
+    (doubted,) = conclusion.unknown
+    assert "domain-c1, domain-c2" in doubted.reason
+    assert len(conclusion.recorded) == 3
+
+
+def test_a_cluster_made_anew_under_the_same_name_is_known() -> None:
+    conclusion = reading(seen("domain-c2"), record=[recorded()], answers={cluster_reference("domain-c1"): ABSENT})
+    assert names(conclusion) == (["productionbb001"], [], ["productionbb001"])
+    assert conclusion.recorded == (recorded("domain-c2"),)
+
+
+@pytest.mark.parametrize(("answer", "known"), [(ABSENT, True), ("eph-2", True), (NO_RIGHT, False), (None, False)])
+def test_a_datastore_that_is_listed_no_more_is_off_the_cluster_only_with_evidence(
+    answer: Answer | None, known: bool
+) -> None:
+    before = reading(seen(datastores=members("Datastore", "eph-1", "eph-2")))
+    after = Snapshot((seen(datastores=members("Datastore", "eph-1")),))
+    (hidden,) = to_ask(before.recorded, after, before.listed)
+    answers = {} if answer is None else {hidden: answer}
+    conclusion = conclude(Convention(), before.recorded, after, answers, before.listed)
+    assert bool(conclusion.clusters) is known
+    assert bool(conclusion.unknown) is not known
+    # What is hidden is asked for again at the next reading, and what is off is forgotten.
+    assert to_ask(conclusion.recorded, after, conclusion.listed) == ([] if known else [hidden])
+
+
+def test_a_list_that_cannot_be_read_once_takes_nothing_from_what_was_listed() -> None:
+    before = reading(seen())
+    half_read = Snapshot((seen(datastores=FAULT),))
+    assert to_ask(before.recorded, half_read, before.listed) == []
+    during = conclude(Convention(), before.recorded, half_read, {}, before.listed)
+    assert during.listed == before.listed
+
+
+SOME = st.sampled_from
+CLUSTERS = st.builds(
+    seen,
+    moid=SOME([f"domain-c{i}" for i in range(6)]),
+    name=SOME(["productionbb1", "productionbb2", "storagea", "retired", FAULT]),
+    datacenter=SOME(["A", "b", FAULT]),
+    datastores=SOME([members("Datastore", "eph-1"), members("Datastore", FAULT), FAULT]),
+    networks=SOME([members("Network", "br-a"), FAULT]),
+)
+RECORDED = st.builds(
+    recorded,
+    moid=SOME([f"domain-c{i}" for i in range(6)]),
+    name=SOME(["productionbb1", "productionbb2", "storagea"]),
+    zone=SOME(["a", "b"]),
+)
+ANSWERS = st.dictionaries(
+    SOME([cluster_reference(f"domain-c{i}") for i in range(6)]),
+    SOME([ABSENT, "retired", "productionbb1", NO_RIGHT]),
+)
+
+
+@given(st.lists(CLUSTERS, unique_by=lambda c: c.moid), st.lists(RECORDED), ANSWERS, st.randoms())
+def test_whatever_is_read_nothing_recorded_is_lost_without_evidence(
+    clusters: list[SeenCluster],
+    record: list[RecordedCluster],
+    answers: dict[Reference, Answer],
+    random: st.DataObject,
+) -> None:
+    conclusion = reading(*clusters, record=record, answers=answers)
+    known, unknown = (
+        {cluster.unit for cluster in conclusion.clusters},
+        {cluster.unit for cluster in conclusion.unknown},
+    )
+    readable = {cluster.moid: cluster.name for cluster in clusters}
+    for entry in record:
+        unit = Unit(entry.role.value, entry.availability_zone, entry.cluster_name)
+        if unit in known | unknown:
+            continue
+        answer: Answer | None = readable.get(entry.moid, answers.get(cluster_reference(entry.moid)))
+        out = answer is ABSENT or answer == "retired"
+        moved = any(cluster.moid == entry.moid for cluster in conclusion.clusters)
+        assert out or moved, f"{entry} is lost"
+    # What is stated is remembered, and known and unknown exclude each other.
+    remembered = {entry.moid for entry in conclusion.recorded}
+    assert {cluster.moid for cluster in conclusion.clusters} <= remembered
+    assert {cluster.moid for cluster in conclusion.unknown} <= remembered
+    assert not known & unknown
+    # Equal content compares equal, however the vCenter orders it.
+    random.shuffle(clusters)  # type: ignore[attr-defined]
+    random.shuffle(record)  # type: ignore[attr-defined]
+    assert reading(*clusters, record=record, answers=answers) == conclusion

@@ -1,0 +1,301 @@
+"""The collector as a whole, on an in-process bus: what it states, when, and what it survives."""
+
+from __future__ import annotations
+
+from tests.fakes.vcenter import cluster
+from tests.unit.collector.scene import HOST, OTHER, Bus, Scene, becomes, present
+from vcenter_operator.collector.ports import CertificateRefused, Endpoint, NotAnswering, SessionEnded, Unreachable
+from vcenter_operator.common.identity import Revision
+from vcenter_operator.common.messages import ResyncRequest, Stage
+
+A, B, C = (cluster(f"domain-{letter}", f"production{letter}") for letter in "abc")
+ALL = ["productiona", "productionb"]
+
+
+def is_stated(scene: Scene, *names: str, host: str = HOST) -> bool:
+    return scene.known(host) == list(names)
+
+
+async def test_a_vcenter_in_the_zone_is_collected_and_its_changes_are_stated(scene: Scene) -> None:
+    vcenter = scene.vcenter(A, B)
+    async with scene.collector():
+        change = present()
+        await scene.say(change)
+        await becomes(lambda: is_stated(scene, *ALL), "the clusters stated")
+        vcenter.hold(A, B, C)
+        await becomes(lambda: is_stated(scene, *ALL, "productionc"), "the new cluster stated")
+    first, second = scene.inventories()
+    assert first.present
+    assert (first.revision, first.zone.revision, first.zone.serial) == (Revision(1, 1), Revision(1, 1), 7)
+    assert second.revision == Revision(1, 2)
+    assert (first.trace.correlation_id, first.trace.causation_id) == (
+        change.trace.correlation_id, change.trace.message_id,
+    )  # fmt: skip
+    assert second.trace.causation_id is None, "the vCenter itself began this chain"
+    assert vcenter.endpoints == [Endpoint(HOST, ("10.0.0.1",))]
+    assert scene.shown("Collected") == ("Complete", "everything about 3 clusters was read")
+
+
+async def test_it_asks_discovery_when_it_takes_a_partition(scene: Scene) -> None:
+    async with scene.collector():
+        await becomes(lambda: scene.discovery.asked, "discovery asked")
+    assert scene.discovery.asked[0].stage is Stage.DISCOVERY
+
+
+async def test_an_inventory_is_stated_only_when_it_changed(scene: Scene) -> None:
+    vcenter = scene.vcenter(A, B)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, *ALL), "the clusters stated")
+        writes = len(scene.store.writes)
+        for clusters in ([B, A], [A, B], [B, A]):
+            vcenter.readings = 0
+            vcenter.hold(*clusters)
+            await becomes(lambda: vcenter.readings, "another reading")
+        await scene.say(present())
+        vcenter.hold(A)
+        await becomes(lambda: is_stated(scene, "productiona"), "the change stated")
+    assert [inventory.revision.sequence for inventory in scene.inventories()] == [1, 2]
+    assert len(scene.store.writes) == writes + 2
+
+
+async def test_a_periodic_reading_finds_what_was_not_reported(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"snapshot_every": 0.05})
+    vcenter = scene.vcenter(A, B)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, *ALL), "the clusters stated")
+        vcenter.clusters.pop(B.moid)
+        await becomes(lambda: is_stated(scene, "productiona"), "the change found")
+
+
+async def test_a_resync_repeats_with_the_same_revision(scene: Scene) -> None:
+    scene.vcenter(A)
+    scene.vcenter(B, host=OTHER)
+    async with scene.collector():
+        await scene.say(present())
+        await scene.say(present(OTHER))
+        await becomes(lambda: is_stated(scene, "productiona") and is_stated(scene, "productionb", host=OTHER), "both")
+        await scene.outside.request(ResyncRequest(stage=Stage.COLLECTOR, partition=0, host=OTHER))
+        await becomes(lambda: len(scene.inventories(OTHER)) == 2, "one repeated")
+        await scene.outside.request(ResyncRequest(stage=Stage.COLLECTOR, partition=0))
+        await becomes(lambda: len(scene.inventories(OTHER)) == 3 and len(scene.inventories()) == 2, "both repeated")
+    first, second = scene.inventories()
+    assert first.model_dump(exclude={"trace"}) == second.model_dump(exclude={"trace"})
+    assert first.trace.message_id != second.trace.message_id
+
+
+async def test_statements_are_repeated_now_and_then(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"repeat_every": 0.05})
+    scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: len(scene.inventories()) > 3, "repeated")
+    assert {inventory.revision for inventory in scene.inventories()} == {Revision(1, 1)}
+
+
+async def test_a_vcenter_that_left_the_zone_is_stated_gone_and_its_session_ended(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        await scene.say(present(revision=Revision(1, 2), serial=8, present=False))
+        await becomes(lambda: not scene.last().present, "stated gone")
+        assert vcenter.open == 0
+        assert (scene.last().revision, scene.last().zone.serial) == (Revision(1, 2), 8)
+        assert [entry.cluster_name for entry in scene.collected().clusters] == ["productiona"]
+        assert scene.shown("Connected")[0] == "NotInZone"
+        # It comes back, blind: what it had is still known.
+        vcenter.blind = True
+        await scene.say(present(revision=Revision(1, 3)))
+        await becomes(lambda: scene.unknown() == ["productiona"], "unknown")
+        assert scene.last().revision == Revision(1, 3)
+
+
+async def test_a_vcenter_that_is_gone_before_it_was_ever_seen_is_stated_gone(scene: Scene) -> None:
+    async with scene.collector():
+        await scene.say(present(present=False))
+        await becomes(scene.inventories, "stated")
+    assert not scene.last().present
+
+
+async def test_an_older_statement_of_discovery_changes_nothing(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present(revision=Revision(2, 5)))
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        await scene.say(present(revision=Revision(2, 4), present=False))
+        await scene.say(present(revision=Revision(1, 9), addresses=("10.0.0.9",)))
+        vcenter.hold(A, B)
+        await becomes(lambda: is_stated(scene, *ALL), "the change stated")
+    assert all(inventory.present for inventory in scene.inventories())
+    assert len(vcenter.endpoints) == 1
+
+
+async def test_a_newer_zone_is_passed_on_without_a_new_session(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        await scene.say(present(revision=Revision(2, 1), serial=9))
+        await becomes(lambda: scene.last().zone.serial == 9, "the newer zone stated")
+    assert scene.last().revision == Revision(1, 1)
+    assert len(vcenter.endpoints) == 1
+
+
+async def test_a_changed_address_is_followed(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        await scene.say(present(revision=Revision(1, 2), addresses=("10.0.0.2",)))
+        await becomes(lambda: len(vcenter.endpoints) == 2, "logged on again")
+        await becomes(lambda: vcenter.open == 1, "the old session ended")
+    assert vcenter.endpoints[1].addresses == ("10.0.0.2",)
+
+
+async def test_a_vcenter_that_is_down_or_hangs_concerns_nobody_else_and_is_tried_until_it_works(scene: Scene) -> None:
+    down, hung = scene.vcenter(A), scene.vcenter(A, host=OTHER)
+    third = "vc-c-0.cc.qa-de-1.cloud.sap"
+    scene.vcenter(B, host=third)
+    down.failure, hung.hanging = Unreachable("Connection refused"), True
+    async with scene.collector():
+        for host in (HOST, OTHER, third):
+            await scene.say(present(host))
+        await becomes(lambda: is_stated(scene, "productionb", host=third), "the third stated")
+        await becomes(lambda: len(down.endpoints) > 5, "tried again and again")
+        assert scene.shown("Connected") == ("Unreachable", "Connection refused")
+        assert not scene.inventories()
+        down.failure = None
+        await becomes(lambda: is_stated(scene, "productiona"), "stated once it is up")
+    assert scene.shown("Connected")[0] == "LoggedOn"
+
+
+async def test_a_session_that_breaks_is_replaced_and_states_nothing_new(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        for failure in (SessionEnded("over"), NotAnswering("too late"), CertificateRefused("expired"), KeyError("?")):
+            vcenter.failure = failure
+            vcenter.tell()
+            vcenter.endpoints.clear()
+            await becomes(lambda: len(vcenter.endpoints) > 2, "tried again")
+            assert vcenter.open == 0
+            vcenter.failure = None
+            await becomes(lambda: vcenter.open == 1, "logged on again")
+        vcenter.hold(A, B)
+        await becomes(lambda: is_stated(scene, *ALL), "the change stated")
+    assert len(scene.inventories()) == 2
+
+
+async def test_three_refused_logins_are_enough_until_the_password_changes(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    vcenter.password = scene.secret.configuration.password_for(HOST)
+    scene.secret.set("wrong")
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: "3 times in a row" in scene.shown("Connected")[1], "shown")
+        assert len(vcenter.endpoints) == 3
+        assert scene.shown("Connected")[0] == "LoginRefused"
+        scene.secret.set("seed")
+        await becomes(lambda: is_stated(scene, "productiona"), "logged on with the new password")
+    assert len(vcenter.endpoints) == 4
+
+
+async def test_a_changed_password_is_used_at_once(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        scene.secret.set("changed")
+        vcenter.password = scene.secret.configuration.password_for(HOST)
+        await becomes(lambda: len(vcenter.endpoints) == 2 and vcenter.open == 1, "logged on anew, with the new one")
+
+
+async def test_an_account_that_lost_its_rights_deletes_nothing_even_after_a_restart(scene: Scene) -> None:
+    vcenter = scene.vcenter(A, B)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, *ALL), "stated")
+        vcenter.blind = True
+        vcenter.tell()
+        await becomes(lambda: scene.unknown() == ALL, "unknown")
+        assert scene.known() == []
+        assert scene.shown("Collected")[0] == "Partial"
+    scene.renderer.heard.clear()
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: scene.unknown() == ALL, "still unknown after a restart")
+        assert scene.last().revision == Revision(2, 1)
+        vcenter.blind = False
+        vcenter.tell()
+        await becomes(lambda: is_stated(scene, *ALL), "known again")
+
+
+async def test_what_went_while_it_was_down_is_found_gone(scene: Scene) -> None:
+    vcenter = scene.vcenter(A, B)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, *ALL), "stated")
+    vcenter.hold(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated without it")
+        await becomes(lambda: len(scene.collected().clusters) == 1, "forgotten")
+    assert not scene.unknown()
+    assert [each.moid for each in vcenter.asked] == [B.moid]
+
+
+async def test_a_broker_that_is_away_is_waited_for_on_the_same_session(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    bus = Bus(scene.broker, scene.epochs)
+    bus.refusing = True
+    async with scene.collector(bus):
+        await scene.say(present())
+        await becomes(lambda: vcenter.readings > 3, "read again")
+        bus.refusing = False
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+    assert len(vcenter.endpoints) == 1
+    assert scene.last().revision == Revision(1, 1)
+
+
+async def test_a_record_that_is_away_is_waited_for(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    scene.store.failing = True
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: scene.store.reads > 3, "asked again")
+        assert not vcenter.endpoints, "without the record nothing can be concluded"
+        scene.store.failing = False
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        vcenter.hold(A, B)
+        scene.store.failing = True
+        vcenter.tell()
+        await becomes(lambda: vcenter.readings > 3, "read again")
+        assert is_stated(scene, "productiona")
+        scene.store.failing = False
+        await becomes(lambda: is_stated(scene, *ALL), "the change stated")
+
+
+async def test_giving_up_a_partition_ends_its_sessions(scene: Scene) -> None:
+    vcenter, hung = scene.vcenter(A), scene.vcenter(host=OTHER)
+    hung.hanging = True
+    async with scene.collector():
+        await scene.say(present())
+        await scene.say(present(OTHER))
+        await becomes(lambda: vcenter.open == 1 and hung.endpoints, "sessions")
+    assert vcenter.open == 0
+
+
+async def test_a_new_owner_states_anew_under_a_higher_epoch(scene: Scene) -> None:
+    scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: len(scene.inventories()) == 2, "stated anew")
+    first, second = scene.inventories()
+    assert (first.revision, second.revision) == (Revision(1, 1), Revision(2, 1))
+    assert first.older_than(second)
