@@ -6,7 +6,8 @@ from typing import Any
 
 import msgpack
 from pydantic import ValidationError
-from vcenter_operator.common.errors import MalformedMessage, NewerSchema
+
+from vcenter_operator.common.errors import MalformedMessage, NewerSchema, PermanentError
 from vcenter_operator.common.messages import (
     SCHEMA,
     DnsChange,
@@ -14,19 +15,31 @@ from vcenter_operator.common.messages import (
     Inventory,
     ManifestDelta,
     ResyncRequest,
+    Stage,
     Statement,
 )
 
 CONTENT_TYPE = "application/msgpack"
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
+"""What RabbitMQ takes unless told otherwise (`max_message_size`, since 4.0)."""
 
 _KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in (DnsChange, Inventory, ManifestDelta, ResyncRequest)}
 
 
 def encode(message: Statement | ResyncRequest) -> bytes:
-    """The message as it travels."""
+    """The message as it travels. Raises PermanentError where it is larger than the bus takes."""
     packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": type(message).__name__, **message.model_dump()})
+    if len(packed) > MAX_BYTES:
+        raise PermanentError(f"a {type(message).__name__} of {len(packed)} bytes: the bus takes {MAX_BYTES} at most")
     return packed
+
+
+def statement_for(stage: Stage, data: bytes) -> Statement:
+    """The statement in these bytes, if it is one for that stage. Raises MalformedMessage as `decode` does."""
+    message = decode(data)
+    if not isinstance(message, Statement) or message.receiver is not stage:
+        raise MalformedMessage(f"a {type(message).__name__} is nothing for {stage}")
+    return message
 
 
 def decode(data: bytes) -> Statement | ResyncRequest:
@@ -34,7 +47,8 @@ def decode(data: bytes) -> Statement | ResyncRequest:
 
     Raises:
         NewerSchema: its schema is later than this process knows.
-        MalformedMessage: it is no message, or its content breaks the type's rules. The text never repeats content.
+        MalformedMessage: it is no message, or its content breaks the type's rules. The text names the field (an
+            object id where that is the key), and never repeats a value.
     """
     fields = _unpack(data)
     schema, kind = fields.pop("schema", None), fields.pop("kind", None)
@@ -42,15 +56,18 @@ def decode(data: bytes) -> Statement | ResyncRequest:
         raise MalformedMessage("field 'schema' is missing or not a version number")
     if schema > SCHEMA:
         raise NewerSchema(f"schema {schema} is newer than {SCHEMA}, the latest known here: upgrade, then put it back")
-    message_type = _KINDS.get(kind) if isinstance(kind, str) else None
+    if not isinstance(kind, str):
+        raise MalformedMessage("field 'kind' is missing or not a name")
+    message_type = _KINDS.get(kind)
     if message_type is None:
         raise MalformedMessage(f"unknown kind of message {kind!r:.60}")
     try:
         message = message_type.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise MalformedMessage(f"{kind}: {where}: {first['msg']}") from None
+        what = "is not as its type wants it" if first["type"] == "value_error" else first["msg"]
+        raise MalformedMessage(f"{kind}: {where:.200}: {what}") from None
     assert isinstance(message, Statement | ResyncRequest)
     return message
 

@@ -237,7 +237,8 @@ class Dispatcher:
                 await unless_newer[1].ack()
                 return
             try:
-                return await settle()
+                await settle()
+                return
             except TransientError as error:
                 failures += 1
                 delay = self._delays.after(failures)

@@ -7,44 +7,52 @@ that what works here is what works there.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership, Parked, Topology
-from vcenter_operator.common.errors import BusUnavailable, MalformedMessage, TransientError
+from vcenter_operator.common.bus.sharing import Sharing, tenure
+from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 from vcenter_operator.common.telemetry import logger
-from vcenter_operator.common.wire import decode, encode
+from vcenter_operator.common.wire import decode, encode, statement_for
 
 log = logger(__name__)
 
 _REBALANCE_EVERY = 0.05
+_MAX_PARKED = 10_000
 
 
-@dataclass
+@dataclass(eq=False)
 class _Queued:
     body: bytes
     attempts: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Queue:
-    """One partition queue: first in, first out, what is returned goes back to the front."""
+    """First in, first out; what is returned goes back to the front."""
 
     items: deque[_Queued] = field(default_factory=deque)
+    put_off: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, item: _Queued) -> None:
         self.items.append(item)
         self.arrived.set()
 
-    def put_back(self, item: _Queued) -> None:
-        self.items.appendleft(item)
+    def put_later(self, item: _Queued, delay: float) -> None:
+        def now() -> None:
+            self.put_off -= 1
+            self.put(item)
+
+        self.put_off += 1
+        asyncio.get_running_loop().call_later(delay, now)
+
+    def put_back(self, items: list[_Queued]) -> None:
+        self.items.extendleft(reversed(items))
         self.arrived.set()
 
     async def get(self) -> _Queued:
@@ -61,43 +69,12 @@ class Broker:
         self.topology = topology or Topology()
         self.statements: dict[tuple[Stage, int], _Queue] = {}
         self.requests: dict[tuple[Stage, int], _Queue] = {}
-        self.parked: dict[Stage, list[Parked]] = {stage: [] for stage in Stage}
+        self.parked: dict[Stage, deque[Parked]] = {stage: deque(maxlen=_MAX_PARKED) for stage in Stage}
         self.owners: dict[tuple[Stage, int], InProcessBus] = {}
         self.members: dict[Stage, set[InProcessBus]] = {stage: set() for stage in Stage}
         for stage in Stage:
             for partition in range(self.topology.partitions_of(stage)):
                 self.statements[stage, partition] = _Queue()
-                self.requests[stage, partition] = _Queue()
-
-
-@dataclass
-class _Delivery:
-    broker: Broker
-    stage: Stage
-    queue: _Queue
-    queued: _Queued
-    statement: Statement
-    settled: Callable[[], None]
-
-    @property
-    def attempts(self) -> int:
-        return self.queued.attempts
-
-    async def ack(self) -> None:
-        self.settled()
-
-    async def give_back(self) -> None:
-        self.settled()
-        self.queue.put_back(self.queued)
-
-    async def retry(self, delay: float) -> None:
-        self.settled()
-        again = _Queued(self.queued.body, self.queued.attempts + 1)
-        asyncio.get_running_loop().call_later(delay, self.queue.put, again)
-
-    async def park(self, reason: str) -> None:
-        self.settled()
-        self.broker.parked[self.stage].append(_parked(self.stage, self.queued, reason, self.statement.host))
 
 
 class InProcessBus:
@@ -112,133 +89,198 @@ class InProcessBus:
         stop_within: float = 5.0,
     ) -> None:
         self.topology = broker.topology
-        self._broker = broker
-        self._epochs = epochs
-        self._delays = delays or RetryDelays()
-        self._stop_within = stop_within
-        self._closed = False
-        self._serving: set[asyncio.Task[None]] = set()
-        self._unacked: dict[int, tuple[_Queue, _Queued]] = {}
+        self.broker = broker
+        self.epochs = epochs
+        self.delays = delays or RetryDelays()
+        self.stop_within = stop_within
+        self._closed = asyncio.Event()
+        self._serving: dict[asyncio.Task[None], list[_Seat]] = {}
 
     async def publish(self, statement: Statement) -> None:
         """See `Bus.publish`."""
         stage = statement.receiver
-        self._put(self._broker.statements, stage, self.topology.partition(stage, statement.host), encode(statement))
+        await self.publish_raw(stage, self.topology.partition(stage, statement.host), encode(statement))
 
     async def publish_raw(self, stage: Stage, partition: int, body: bytes) -> None:
-        """Bytes as they are, for putting back what was parked."""
-        self._put(self._broker.statements, stage, partition, body)
+        """Bytes as they are, for putting back what was parked. Raises BusUnavailable."""
+        self._check_open()
+        queue = self.broker.statements.get((stage, partition))
+        if queue is None:
+            raise BusUnavailable(f"there is no queue for partition {partition} of {stage}")
+        queue.put(_Queued(body))
 
     async def request(self, request: ResyncRequest) -> None:
         """See `Bus.request`."""
-        if (request.stage, request.partition) in self._broker.owners:
-            self._put(self._broker.requests, request.stage, request.partition, encode(request))
+        self._check_open()
+        queue = self.broker.requests.get((request.stage, request.partition))
+        if queue is not None:
+            queue.put(_Queued(encode(request)))
 
     async def parked(self, stage: Stage) -> list[Parked]:
         """See `Bus.parked`."""
-        return list(self._broker.parked[stage])
+        self._check_open()
+        return list(self.broker.parked[stage])
 
     async def serve(self, stage: Stage, consumer: Consumer) -> None:
         """See `Bus.serve`."""
-        owned: dict[int, asyncio.Task[None]] = {}
-        self._broker.members[stage].add(self)
+        self._check_open()
+        task = asyncio.current_task()
+        assert task is not None
+        seat = _Seat(self, stage, consumer)
+        self._serving.setdefault(task, []).append(seat)
+        sharing = Sharing(stage, self.topology.partitions_of(stage), seat)
         try:
-            while not self._closed:
-                await self._balance(stage, consumer, owned)
-                await asyncio.sleep(_REBALANCE_EVERY)
+            while not self._closed.is_set():
+                if not await sharing.balance(len(self.broker.members[stage])):
+                    await _either(self._closed, _REBALANCE_EVERY)
         finally:
-            self._broker.members[stage].discard(self)
-            for task in owned.values():
-                task.cancel()
-            await asyncio.gather(*owned.values(), return_exceptions=True)
+            await sharing.stop()
+            self._serving[task].remove(seat)
 
     async def close(self) -> None:
         """See `Bus.close`."""
-        self._closed = True
+        self._closed.set()
+        current = asyncio.current_task()
+        if serving := [task for task in self._serving if task is not current]:
+            await asyncio.wait(serving)
 
     def crash(self) -> None:
         """As a SIGKILL would: nothing is finished, what was not acknowledged is delivered again to others."""
-        self._closed = True
-        for stage in Stage:
-            self._broker.members[stage].discard(self)
-        for key in [key for key, owner in self._broker.owners.items() if owner is self]:
-            del self._broker.owners[key]
-        for queue, queued in reversed(list(self._unacked.values())):
-            queue.put_back(queued)
-        self._unacked.clear()
+        self._closed.set()
+        for seats in self._serving.values():
+            for seat in seats:
+                seat.vanish()
 
-    async def _balance(self, stage: Stage, consumer: Consumer, owned: dict[int, asyncio.Task[None]]) -> None:
-        for partition, task in list(owned.items()):
-            if task.done():
-                del owned[partition]
-        count = self.topology.partitions_of(stage)
-        share = math.ceil(count / max(1, len(self._broker.members[stage])))
-        for partition in sorted(owned, reverse=True)[: max(0, len(owned) - share)]:
-            task = owned.pop(partition)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        for partition in range(count):
-            if len(owned) < share and (stage, partition) not in self._broker.owners:
-                self._broker.owners[stage, partition] = self
-                owned[partition] = asyncio.create_task(
-                    self._own(stage, partition, consumer), name=f"{stage} {partition}"
-                )
-
-    async def _own(self, stage: Stage, partition: int, consumer: Consumer) -> None:
-        ownership: Ownership | None = None
-        dispatcher: Dispatcher | None = None
-        try:
-            ownership = Ownership(stage, partition, await self._epochs.raise_epoch(f"{stage}-{partition}"))
-            dispatcher = Dispatcher(consumer, ownership, self._delays)
-            await consumer.take(ownership)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._statements(stage, partition, dispatcher))
-                group.create_task(self._requests(stage, partition, dispatcher))
-        except TransientError as error:
-            log.warning("partition could not be taken", stage=stage, partition=partition, error=str(error))
-        finally:
-            if dispatcher is not None:
-                await dispatcher.close(self._stop_within)
-            if ownership is not None:
-                ownership.end()
-                await consumer.release(ownership)
-            if self._broker.owners.get((stage, partition)) is self:
-                del self._broker.owners[stage, partition]
-
-    async def _statements(self, stage: Stage, partition: int, dispatcher: Dispatcher) -> None:
-        queue = self._broker.statements[stage, partition]
-        while True:
-            queued = await queue.get()
-            try:
-                statement = decode(queued.body)
-                if not isinstance(statement, Statement) or statement.receiver is not stage:
-                    raise MalformedMessage(f"a {type(statement).__name__} is nothing for {stage}")
-            except MalformedMessage as error:
-                log.error("parked", stage=stage, partition=partition, error=str(error))
-                self._broker.parked[stage].append(_parked(stage, queued, str(error)))
-                continue
-            self._unacked[id(queued)] = (queue, queued)
-            settled = self._settling(queued)
-            await dispatcher.deliver(_Delivery(self._broker, stage, queue, queued, statement, settled))
-
-    def _settling(self, queued: _Queued) -> Callable[[], None]:
-        return lambda: self._unacked.pop(id(queued), None) and None
-
-    async def _requests(self, stage: Stage, partition: int, dispatcher: Dispatcher) -> None:
-        queue = self._broker.requests[stage, partition]
-        while True:
-            request = decode((await queue.get()).body)
-            assert isinstance(request, ResyncRequest)
-            await dispatcher.resync(request)
-
-    def _put(self, queues: dict[tuple[Stage, int], _Queue], stage: Stage, partition: int, body: bytes) -> None:
-        if self._closed:
+    def _check_open(self) -> None:
+        if self._closed.is_set():
             raise BusUnavailable("the bus is closed")
-        if (stage, partition) not in queues:
-            raise BusUnavailable(f"no queue for partition {partition} of {stage}")
-        queues[stage, partition].put(_Queued(body))
 
 
-def _parked(stage: Stage, queued: _Queued, reason: str, host: str | None = None) -> Parked:
-    return Parked(stage, reason, queued.attempts + 1, datetime.now(UTC), queued.body, host)
+@dataclass(eq=False)
+class _Holding:
+    """What one owner has of a partition: its queues, and the deliveries without an answer, in order."""
+
+    queue: _Queue
+    requests: _Queue
+    unanswered: dict[int, _Queued] = field(default_factory=dict)
+    over: bool = False
+    ownership: Ownership | None = None
+
+    def give_back(self) -> None:
+        if not self.over:
+            self.over = True
+            self.queue.put_back(list(self.unanswered.values()))
+
+
+class _Seat:
+    """See `sharing.Seat`."""
+
+    def __init__(self, bus: InProcessBus, stage: Stage, consumer: Consumer) -> None:
+        self._bus = bus
+        self._broker = bus.broker
+        self._stage = stage
+        self._consumer = consumer
+        self._holdings: dict[int, _Holding] = {}
+
+    async def join(self) -> None:
+        self._broker.members[self._stage].add(self._bus)
+
+    async def leave(self) -> None:
+        self._broker.members[self._stage].discard(self._bus)
+
+    async def acquire(self, partition: int) -> bool:
+        key = (self._stage, partition)
+        if key in self._broker.owners:
+            return False
+        self._broker.owners[key] = self._bus
+        requests = self._broker.requests[key] = _Queue()
+        self._holdings[partition] = _Holding(self._broker.statements[key], requests)
+        return True
+
+    async def work(self, partition: int) -> None:
+        holding = self._holdings[partition]
+        epoch = await self._bus.epochs.raise_epoch(f"{self._stage}-{partition}")
+        holding.ownership = ownership = Ownership(self._stage, partition, epoch)
+        async with (
+            tenure(ownership, self._consumer, self._bus.delays, grace=self._bus.stop_within) as dispatcher,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._statements(holding, dispatcher))
+            group.create_task(_requests(holding.requests, dispatcher))
+
+    async def release(self, partition: int) -> None:
+        holding = self._holdings.pop(partition)
+        if holding.over:
+            return
+        holding.give_back()
+        del self._broker.owners[self._stage, partition]
+        del self._broker.requests[self._stage, partition]
+
+    def vanish(self) -> None:
+        """As if the process were gone."""
+        self._broker.members[self._stage].discard(self._bus)
+        for partition, holding in self._holdings.items():
+            if holding.ownership is not None:
+                holding.ownership.end()
+            holding.give_back()
+            del self._broker.owners[self._stage, partition]
+            del self._broker.requests[self._stage, partition]
+
+    async def _statements(self, holding: _Holding, dispatcher: Dispatcher) -> None:
+        while True:
+            queued = await holding.queue.get()
+            holding.unanswered[id(queued)] = queued
+            delivery = _Delivery(self._broker, self._stage, holding, queued)
+            try:
+                statement = statement_for(self._stage, queued.body)
+            except MalformedMessage as error:
+                dispatcher.reject(delivery, str(error))
+            else:
+                delivery.host = statement.host
+                await dispatcher.deliver(statement, delivery)
+            await asyncio.sleep(0)
+
+
+async def _requests(queue: _Queue, dispatcher: Dispatcher) -> None:
+    while True:
+        request = decode((await queue.get()).body)
+        assert isinstance(request, ResyncRequest)
+        dispatcher.resync(request)
+
+
+@dataclass(eq=False)
+class _Delivery:
+    broker: Broker
+    stage: Stage
+    holding: _Holding
+    queued: _Queued
+    host: str | None = None
+
+    @property
+    def attempts(self) -> int:
+        return self.queued.attempts
+
+    async def ack(self) -> None:
+        self._answered()
+
+    async def retry(self, delay: float, attempts: int) -> None:
+        if self._answered():
+            self.holding.queue.put_later(_Queued(self.queued.body, attempts), delay)
+
+    async def park(self, reason: str) -> None:
+        if self._answered():
+            self.broker.parked[self.stage].append(
+                Parked(self.stage, reason, self.attempts + 1, datetime.now(UTC), self.queued.body, self.host)
+            )
+
+    def _answered(self) -> bool:
+        """Whether it was still ours to answer."""
+        return not self.holding.over and self.holding.unanswered.pop(id(self.queued), None) is not None
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,186 @@
+"""The bus port on RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aio_pika import IncomingMessage
+
+from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.bus.port import Consumer, Epochs, Parked, Topology
+from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, first_contact, keep_connected
+from vcenter_operator.common.bus.rabbitmq.consuming import PREFETCH, read_all
+from vcenter_operator.common.bus.rabbitmq.ownership import Owner
+from vcenter_operator.common.bus.rabbitmq.publishing import Publisher, declare_all
+from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.errors import BusUnavailable
+from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
+
+
+class RabbitMQBus:
+    """One replica's view of the broker: a connection for publishing, and one for each stage that it serves."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        names: Names,
+        epochs: Epochs,
+        *,
+        delays: RetryDelays,
+        stop_within: float,
+        prefetch: int,
+    ) -> None:
+        """Use `connect`."""
+        self.topology = names.topology
+        self._endpoint = endpoint
+        self._names = names
+        self._epochs = epochs
+        self._delays = delays
+        self._stop_within = stop_within
+        self._prefetch = prefetch
+        self._replica = f"{socket.gethostname()}/{os.getpid()}"
+        self._publisher = Publisher(endpoint, names, f"{self._replica} publishing")
+        self._publishing: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        topology: Topology,
+        epochs: Epochs,
+        *,
+        heartbeat: int = 10,
+        stop_within: float = 5.0,
+        delays: RetryDelays | None = None,
+        ca: Path | None = None,
+        within: float = 30.0,
+        prefetch: int = PREFETCH,
+    ) -> RabbitMQBus:
+        """A bus on the broker at `url`, with its topology declared.
+
+        Args:
+            url: amqp or amqps; amqps is verified against `ca` (PEM), or the system's authorities.
+            topology: partitions and generation: the same in every process.
+            epochs: numbers the ownerships.
+            heartbeat: seconds; a replica that is silent for longer loses its partitions within twice the time.
+            stop_within: seconds for finishing what is under way when a partition is given up.
+            delays: of retries: the same in every process, since each step is a queue.
+            ca: authorities to trust instead of the system's.
+            within: seconds to wait for a broker that is away.
+            prefetch: statements of a partition in memory at most.
+
+        Raises:
+            BusUnavailable: the broker was away for `within` seconds.
+            ConfigurationError: URL, user, password, vhost, certificate, or a clash with queues that exist.
+        """
+        delays = delays or RetryDelays()
+        endpoint = Endpoint.parse(url, heartbeat, ca)
+        names = Names(topology, delays.steps)
+        bus = cls(endpoint, names, epochs, delays=delays, stop_within=stop_within, prefetch=prefetch)
+        await first_contact(endpoint, f"{bus._replica} declaring", bus._declare, within)
+        bus._publishing = asyncio.create_task(bus._publisher.run(), name="publishing")
+        try:
+            async with asyncio.timeout(within):
+                await bus._publisher.ready.wait()
+        except TimeoutError:
+            await bus.close()
+            raise BusUnavailable(f"{endpoint}: not connected within {within:g} s") from None
+        except BaseException:
+            await bus.close()
+            raise
+        return bus
+
+    async def publish(self, statement: Statement) -> None:
+        """See `Bus.publish`. A statement that was not confirmed in time may arrive all the same."""
+        self._check_open()
+        await self._publisher.statement(statement)
+
+    async def publish_raw(self, stage: Stage, partition: int, body: bytes) -> None:
+        """Bytes as they are, for putting back what was parked. Raises BusUnavailable."""
+        self._check_open()
+        await self._publisher.body(stage, partition, body)
+
+    async def request(self, request: ResyncRequest) -> None:
+        """See `Bus.request`. Raises BusUnavailable."""
+        self._check_open()
+        await self._publisher.request(request)
+
+    async def serve(self, stage: Stage, consumer: Consumer) -> None:
+        """See `Bus.serve`."""
+        self._check_open()
+
+        async def own(link: Link) -> None:
+            await Owner(
+                link,
+                stage,
+                consumer,
+                names=self._names,
+                publisher=self._publisher,
+                epochs=self._epochs,
+                delays=self._delays,
+                grace=self._stop_within,
+                valid_for=self._endpoint.valid_for,
+                prefetch=self._prefetch,
+            ).run()
+
+        serving = asyncio.create_task(
+            keep_connected(self._endpoint, f"{self._replica} {stage}", own), name=f"serving {stage}"
+        )
+        self._serving.add(serving)
+        try:
+            await asyncio.wait({serving})
+            if not serving.cancelled():
+                serving.result()
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            self._serving.discard(serving)
+
+    async def parked(self, stage: Stage) -> list[Parked]:
+        """See `Bus.parked`. Raises BusUnavailable, also where somebody else is reading them."""
+        self._check_open()
+        link = await self._endpoint.open(f"{self._replica} reading")
+        try:
+            return [_parked(stage, message) for message in await read_all(link, self._names.parked(stage))]
+        finally:
+            await link.close()
+
+    async def close(self) -> None:
+        """See `Bus.close`."""
+        self._closed.set()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        if self._publishing is not None:
+            self._publishing.cancel()
+            await asyncio.gather(self._publishing, return_exceptions=True)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise BusUnavailable("the bus is closed")
+
+    async def _declare(self, link: Link) -> None:
+        await declare_all(link, self._names)
+
+
+def _parked(stage: Stage, message: IncomingMessage) -> Parked:
+    """From the headers that `Publisher.park` writes, or those of the broker where its delivery limit did it."""
+    headers = message.headers
+    reason = headers.get("reason")
+    attempts = headers.get("attempts")
+    at = headers.get("parked-at")
+    key = headers.get("key")
+    return Parked(
+        stage=stage,
+        reason=reason if isinstance(reason, str) else "delivered again and again, and never answered",
+        attempts=attempts if isinstance(attempts, int) else 0,
+        parked_at=datetime.fromisoformat(at) if isinstance(at, str) else message.timestamp or datetime.now(UTC),
+        body=message.body,
+        host=key if isinstance(key, str) else None,
+    )

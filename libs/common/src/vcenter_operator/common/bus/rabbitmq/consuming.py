@@ -1,0 +1,184 @@
+"""Consumption of one owned partition: its statements and the requests to its owner, in the order of arrival."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from aio_pika import IncomingMessage
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+
+from vcenter_operator.common.bus.dispatch import Dispatcher
+from vcenter_operator.common.bus.rabbitmq.connection import Link, answered
+from vcenter_operator.common.bus.rabbitmq.publishing import Publisher
+from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
+from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
+from vcenter_operator.common.messages import ResyncRequest, Stage
+from vcenter_operator.common.telemetry import logger
+from vcenter_operator.common.wire import decode, statement_for
+
+log = logger(__name__)
+
+PREFETCH = 100
+"""Statements of a partition that are on their way or in work: so many vCenters may take long at once without holding up
+another, and so many bodies are in memory at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """See `dispatch.Delivery`. A channel that died took its deliveries along: the broker delivers them again."""
+
+    message: IncomingMessage
+    publisher: Publisher
+    stage: Stage
+    partition: int
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried before, from a header of our own."""
+        attempts = self.message.headers.get("attempts")
+        return attempts if isinstance(attempts, int) and attempts > 0 else 0
+
+    async def ack(self) -> None:
+        """See `dispatch.Delivery`."""
+        try:
+            async with answered("acknowledging"):
+                await self.message.ack()
+        except BusUnavailable as error:
+            log.debug("not acknowledged, it will be delivered again", error=str(error))
+
+    async def retry(self, delay: float, attempts: int) -> None:
+        """See `dispatch.Delivery`."""
+        await self.publisher.retry(self.stage, self.partition, self.message, delay, attempts)
+        await self.ack()
+
+    async def park(self, reason: str) -> None:
+        """See `dispatch.Delivery`."""
+        await self.publisher.park(self.stage, self.partition, self.message, reason, self.attempts + 1)
+        await self.ack()
+
+
+@dataclass(eq=False)
+class Consumption:
+    """The consumers of one partition, on a channel of its own."""
+
+    link: Link
+    names: Names
+    publisher: Publisher
+    stage: Stage
+    partition: int
+    prefetch: int = PREFETCH
+    _arrivals: asyncio.Queue[IncomingMessage | ResyncRequest | None] = field(default_factory=asyncio.Queue)
+    """None: the broker will send nothing more."""
+    _channel: AbstractChannel | None = None
+    _tags: list[str] = field(default_factory=list)
+
+    async def run(self, dispatcher: Dispatcher) -> None:
+        """Feeds the dispatcher until cancelled.
+
+        Raises:
+            BusUnavailable: the channel was closed, or the broker ended a consumer (a queue deleted, a node moved).
+        """
+        self._channel = channel = await self.link.channel()
+        closed = asyncio.ensure_future(channel.closed())
+        closed.add_done_callback(lambda _: self._arrivals.put_nowait(None))
+        try:
+            await self._consume(channel)
+            while (arrival := await self._arrivals.get()) is not None:
+                if isinstance(arrival, ResyncRequest):
+                    dispatcher.resync(arrival)
+                else:
+                    await self._statement(arrival, dispatcher)
+                await asyncio.sleep(0)  # a backlog is there at once, and must not hold up the loop
+            raise BusUnavailable(f"the broker ended the consumption of partition {self.partition} of {self.stage}")
+        finally:
+            closed.cancel()
+            await self._stop()
+
+    async def close(self) -> None:
+        """Returns what was not answered to the queue, in its order. Never raises."""
+        if self._channel is None:
+            return
+        try:
+            async with answered("closing a channel", within=3.0):
+                await self._channel.close()
+        except BusUnavailable:
+            if not self.link.lost.is_set():
+                self.link.abort()  # what it holds unanswered must not stay with us
+
+    async def _consume(self, channel: AbstractChannel) -> None:
+        async with answered(f"consuming partition {self.partition} of {self.stage}"):
+            await declare(channel, [self.names.of_partition(self.stage, self.partition)])
+            await channel.set_qos(prefetch_count=self.prefetch)
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(self._cancelled)
+            owner = await underlay.basic_consume(
+                self.names.owner(self.stage, self.partition), self._request_arrived, no_ack=True
+            )
+            statements = await underlay.basic_consume(
+                self.names.partition(self.stage, self.partition), self._statement_arrived
+            )
+            self._tags = [tag for tag in (owner.consumer_tag, statements.consumer_tag) if tag]
+
+    async def _stop(self) -> None:
+        """Ends the consumers; what arrived and was not taken yet stays unanswered."""
+        channel = self._channel
+        if channel is None or channel.is_closed or self.link.lost.is_set():
+            return
+        try:
+            async with answered("ending a consumer", within=3.0):
+                underlay = await channel.get_underlay_channel()
+                for tag in self._tags:
+                    await underlay.basic_cancel(tag)
+        except BusUnavailable as error:
+            log.debug("consumer not ended", error=str(error))
+
+    async def _statement(self, message: IncomingMessage, dispatcher: Dispatcher) -> None:
+        delivery = Delivery(message, self.publisher, self.stage, self.partition)
+        try:
+            statement = statement_for(self.stage, message.body)
+        except MalformedMessage as error:
+            dispatcher.reject(delivery, str(error))
+        else:
+            await dispatcher.deliver(statement, delivery)
+
+    # aiormq runs each callback as a task of its own. They start in the order of arrival, and what does not wait before
+    # it puts keeps that order.
+
+    async def _statement_arrived(self, delivered: DeliveredMessage) -> None:
+        self._arrivals.put_nowait(IncomingMessage(delivered))
+
+    async def _request_arrived(self, delivered: DeliveredMessage) -> None:
+        try:
+            request = decode(delivered.body)
+            if not isinstance(request, ResyncRequest):
+                raise MalformedMessage(f"a {type(request).__name__} is no resync request")
+        except MalformedMessage as error:
+            log.error("resync request dropped", stage=str(self.stage), partition=self.partition, error=str(error))
+        else:
+            self._arrivals.put_nowait(request)
+
+    async def _cancelled(self, _: object) -> None:
+        log.warning("the broker ended a consumer", stage=str(self.stage), partition=self.partition)
+        self._arrivals.put_nowait(None)
+
+
+async def read_all(link: Link, queue: str) -> list[IncomingMessage]:
+    """Everything in a queue, oldest first. It is returned with the channel, which the caller closes or loses.
+
+    Nobody else can read it at the same time. Raises BusUnavailable.
+    """
+    arrivals: asyncio.Queue[IncomingMessage] = asyncio.Queue()
+
+    async def arrived(delivered: DeliveredMessage) -> None:
+        arrivals.put_nowait(IncomingMessage(delivered))
+
+    channel = await link.channel()
+    async with answered(f"reading {queue}", within=60.0):
+        underlay = await channel.get_underlay_channel()
+        count = (await underlay.queue_declare(queue, passive=True)).message_count or 0
+        if not count:
+            return []
+        await underlay.basic_consume(queue, arrived, exclusive=True)
+        return [await arrivals.get() for _ in range(count)]

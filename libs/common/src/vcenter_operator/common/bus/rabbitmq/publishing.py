@@ -1,0 +1,193 @@
+"""Publishing: one channel with confirms for all, on a connection of its own.
+
+Of its own, since a broker under an alarm stops reading from connections that publish; acknowledgements and the
+questions that keep partitions alive have to get through all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from aio_pika import DeliveryMode, IncomingMessage, Message
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import DeliveryError, PublishError
+
+from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered, keep_connected
+from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
+from vcenter_operator.common.errors import BusUnavailable, PermanentError
+from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
+from vcenter_operator.common.telemetry import logger
+from vcenter_operator.common.wire import CONTENT_TYPE, MAX_BYTES, encode
+
+log = logger(__name__)
+
+_APP_ID = "vcenter-operator"
+_ARCHIVE_WITHIN = 1.0
+_REASON_AT_MOST = 4000
+"""Headers have to fit into one frame."""
+_CARRIED_ON = ("key", "causation-id", "traceparent")
+
+
+class Publisher:
+    """Publishes for one process; `run` keeps it connected."""
+
+    def __init__(self, endpoint: Endpoint, names: Names, name: str) -> None:
+        self.ready = asyncio.Event()
+        self._endpoint = endpoint
+        self._names = names
+        self._name = name
+        self._channel: AbstractChannel | None = None
+        self._archive: AbstractChannel | None = None
+        self._renew = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await keep_connected(self._endpoint, self._name, self._use)
+
+    async def statement(self, statement: Statement) -> None:
+        """Returns when the partition's queue has it. Raises BusUnavailable."""
+        stage = statement.receiver
+        partition = self._names.topology.partition(stage, statement.host)
+        message = _message(statement, {"key": statement.host})
+        await self._confirmed(self._names.arrow(stage), str(partition), message)
+        await self._archived(stage, message)
+
+    async def body(self, stage: Stage, partition: int, body: bytes) -> None:
+        """Bytes as they are, to a partition's queue. Raises BusUnavailable."""
+        if len(body) > MAX_BYTES:
+            raise PermanentError(f"{len(body)} bytes: the bus takes {MAX_BYTES} at most")
+        message = _persistent(body, message_id=None, correlation_id=None, kind=None, headers={})
+        await self._confirmed(self._names.arrow(stage), str(partition), message)
+
+    async def request(self, request: ResyncRequest) -> None:
+        """To the owner of a partition, if there is one. Raises BusUnavailable."""
+        key = self._names.resync_key(request.stage, request.partition)
+        message = _message(request, {"key": request.host} if request.host else {})
+        await self._confirmed(self._names.resync, key, message, mandatory=False)
+
+    async def retry(self, stage: Stage, partition: int, message: IncomingMessage, delay: float, attempts: int) -> None:
+        """To a delay's queue, from where it comes back. Raises BusUnavailable."""
+        steps = self._names.delays
+        step = next((step for step in steps if step >= delay), steps[-1])
+        again = _copy(message, {"attempts": attempts}, expiration=min(delay, step))
+        await self._confirmed(self._names.retry(stage, step), str(partition), again)
+
+    async def park(self, stage: Stage, partition: int, message: IncomingMessage, reason: str, attempts: int) -> None:
+        """To the stage's parked queue. Raises BusUnavailable."""
+        headers = {
+            "reason": reason[:_REASON_AT_MOST],
+            "attempts": attempts,
+            "stage": str(stage),
+            "partition": partition,
+            "parked-at": datetime.now(UTC).isoformat(),
+        }
+        await self._confirmed(self._names.parked(stage), str(partition), _copy(message, headers))
+
+    async def _use(self, link: Link) -> None:
+        channel = await link.channel(confirms=True)
+        await declare_all(link, self._names)
+        archive = await link.channel()
+        self._renew.clear()
+        ends = (link.lost.wait(), self._renew.wait(), channel.closed(), archive.closed())
+        futures = [asyncio.ensure_future(end) for end in ends]
+        try:
+            self._channel, self._archive = channel, archive
+            self.ready.set()
+            log.debug("connected for publishing", broker=str(self._endpoint))
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.ready.clear()
+            self._channel = self._archive = None
+            for future in futures:
+                future.cancel()
+        raise BusUnavailable("the connection for publishing was lost")
+
+    async def _confirmed(self, exchange: str, key: str, message: Message, *, mandatory: bool = True) -> None:
+        channel = self._channel
+        if channel is None:
+            raise BusUnavailable("the broker is away")
+        async with answered(f"publishing to {exchange}"):
+            try:
+                target = await channel.get_exchange(exchange, ensure=False)
+                await target.publish(message, key, mandatory=mandatory)
+            except PublishError:
+                self._renew.set()  # somebody deleted a queue: connecting anew declares it
+                raise BusUnavailable(f"publishing to {exchange}: no queue takes '{key}'") from None
+            except DeliveryError:
+                raise BusUnavailable(f"publishing to {exchange}: the broker refused it") from None
+
+    async def _archived(self, stage: Stage, message: Message) -> None:
+        """A copy for the archive. What fails here holds nothing up: the statement itself is confirmed."""
+        archive = self._archive
+        if archive is None:
+            return
+        try:
+            async with answered("archiving", _ARCHIVE_WITHIN):
+                channel = await archive.get_underlay_channel()
+                await channel.basic_publish(
+                    message.body,
+                    routing_key=self._names.archive(stage),
+                    properties=message.properties,
+                )
+        except BusUnavailable as error:
+            log.warning("a statement is missing in the archive", error=str(error))
+
+
+async def declare_all(link: Link, names: Names) -> None:
+    """Declares the whole topology. Raises BusUnavailable, ConfigurationError."""
+    channel = await link.channel()
+    async with answered("declaring the topology", within=60.0):
+        await declare(channel, names.everything())
+    with suppress(BusUnavailable):
+        async with answered("closing a channel"):
+            await channel.close()
+
+
+def _message(message: Statement | ResyncRequest, headers: dict[str, Any]) -> Message:
+    trace = message.trace
+    optional = {"causation-id": trace.causation_id, "traceparent": trace.traceparent}
+    return _persistent(
+        encode(message),
+        message_id=trace.message_id,
+        correlation_id=trace.correlation_id,
+        kind=type(message).__name__,
+        headers={**headers, **{name: value for name, value in optional.items() if value}},
+    )
+
+
+def _copy(message: IncomingMessage, headers: dict[str, Any], expiration: float | None = None) -> Message:
+    carried = {name: message.headers[name] for name in _CARRIED_ON if name in message.headers}
+    return _persistent(
+        message.body,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        kind=message.type,
+        headers={**carried, **headers},
+        expiration=expiration,
+    )
+
+
+def _persistent(
+    body: bytes,
+    *,
+    message_id: str | None,
+    correlation_id: str | None,
+    kind: str | None,
+    headers: dict[str, Any],
+    expiration: float | None = None,
+) -> Message:
+    return Message(
+        body,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=message_id,
+        correlation_id=correlation_id,
+        expiration=expiration,
+        timestamp=datetime.now(UTC),
+        type=kind,
+        app_id=_APP_ID,
+    )
