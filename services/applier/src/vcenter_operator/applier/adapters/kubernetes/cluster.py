@@ -1,0 +1,187 @@
+"""The cluster port on the API server.
+
+An update names uid and resourceVersion of the object as it was just seen to be ours; where only the version moved (a
+controller writes the status all the time) it is read and tried again. A create is applied without force: whatever
+appeared under the id since it was seen to be free wins, and shows as a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from vcenter_operator.applier.adapters.kubernetes.failures import at_the_port
+from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds, Served
+from vcenter_operator.applier.adapters.kubernetes.parent import Parents
+from vcenter_operator.applier.adapters.kubernetes.reading import Reading
+from vcenter_operator.applier.adapters.kubernetes.writing import DryRunWrites, RealWrites
+from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed
+from vcenter_operator.applier.ports import Changed, Guard, Holdings, Place
+from vcenter_operator.common import labels
+from vcenter_operator.common.errors import PermanentError, TransientError
+from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.kubernetes.api import Api
+from vcenter_operator.common.kubernetes.errors import Conflict, NotFound, Rejected
+
+_T = TypeVar("_T")
+_TRIES = 3
+
+
+class KubernetesCluster:
+    """See `ports.Cluster`. `namespace` is the operator's own."""
+
+    dry_run: ClassVar[bool] = False
+    _writes_of: ClassVar[type[RealWrites | DryRunWrites]] = RealWrites
+
+    def __init__(self, api: Api, namespace: str, *, concurrency: int = 10) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._kinds = Kinds(api)
+        self._reading = Reading(api, self._kinds, namespace, concurrency)
+        self._writes = self._writes_of(api)
+        self._parents = Parents(api, self._writes, namespace)
+
+    async def owned(self, host: str, places: Collection[Place]) -> Holdings:
+        """See `Cluster.owned`: one list for each kind and namespace."""
+        with at_the_port():
+            scope = await self._parents.scope(host)
+            within = {self._namespace, *scope.namespaces}
+            named = {(kind, namespace) for kind in scope.kinds for namespace in (*within, "")}
+            objects, unserved = await self._reading.members(host, {*named, *places})
+        return Holdings(objects, scope.kinds, scope.namespaces, frozenset(unserved & scope.kinds))
+
+    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
+        """See `Cluster.occupants`: few are asked for one by one, many by a list of their namespace."""
+        with at_the_port():
+            return await self._reading.occupants(host, ids)
+
+    async def apply(
+        self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> Observed:
+        """See `Cluster.apply`: server-side apply, and a PUT where the server cannot patch (422)."""
+        with at_the_port():
+            path = (await self._served(object_id, manifest)).resource.path(
+                object_id.name, namespace=object_id.namespace
+            )
+            try:
+                answer = await self._apply(path, manifest, current, guard)
+            except Rejected as error:
+                if error.status != 422 or current is None:
+                    raise
+                answer = await self._replace(path, manifest, current, guard)
+            except NotFound:
+                self._kinds.forget(object_id.group)
+                raise
+            return self._reading.observed(object_id, answer["metadata"], host)
+
+    async def delete(self, current: Observed, guard: Guard) -> None:
+        """See `Cluster.delete`: with uid and resourceVersion as preconditions, in the background."""
+        with at_the_port():
+            if (path := await self._path(current)) is None:
+                return
+
+            async def attempt(one: Observed) -> None:
+                await self._writes.delete(guard, path, uid=one.uid, version=one.version)
+
+            await self._still(current, attempt)
+
+    async def claim(self, current: Observed, claim: Claim, guard: Guard) -> None:
+        """See `Cluster.claim`: an annotation, nothing else of the object."""
+        await self._annotate(current, {"annotations": {CLAIMED_BY: str(claim)}}, guard)
+
+    async def hand_over(self, current: Observed, guard: Guard) -> None:
+        """See `Cluster.hand_over`: label and annotations become those that the claim names."""
+        claim = current.claim
+        assert claim is not None
+        annotations = {
+            labels.VCENTER: claim.host,
+            labels.TEMPLATE: claim.template,
+            labels.UNIT: str(claim.unit),
+            CLAIMED_BY: None,
+        }
+        part_of = {labels.PART_OF: labels.applyset_id(claim.host, self._namespace)}
+        await self._annotate(current, {"labels": part_of, "annotations": annotations}, guard)
+
+    async def contain(self, host: str, kinds: Collection[GroupKind], namespaces: Collection[str], guard: Guard) -> None:
+        """See `Cluster.contain`."""
+        with at_the_port():
+            await self._parents.contain(host, kinds, namespaces, guard)
+
+    async def _apply(
+        self, path: str, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> dict[str, Any]:
+        if current is None:
+            return await self._writes.apply(guard, path, manifest, force=False)
+
+        async def attempt(one: Observed) -> dict[str, Any]:
+            return await self._writes.apply(guard, path, _only_if(manifest, one), force=True)
+
+        return await self._still(current, attempt)
+
+    async def _replace(self, path: str, manifest: Mapping[str, Any], current: Observed, guard: Guard) -> dict[str, Any]:
+        """Finalizers and owners that others set are theirs, and stay."""
+        found = await self._api.get(path, metadata_only=True)
+        if found is None:
+            raise Changed(f"{path} is gone")
+        seen = self._reading.observed(current.id, found["metadata"], *([current.host] if current.host else []))
+        _unless_changed(current, seen)
+        body = _only_if(manifest, seen)
+        for name in ("finalizers", "ownerReferences"):
+            if name in found["metadata"]:
+                body["metadata"].setdefault(name, found["metadata"][name])
+        return await self._writes.replace(guard, path, body)
+
+    async def _annotate(self, current: Observed, metadata: Mapping[str, Any], guard: Guard) -> None:
+        with at_the_port():
+            if (path := await self._path(current)) is None:
+                raise TransientError(f"{GroupKind.of(current.id)} is not served just now")
+            body = {"metadata": {"uid": current.uid, "resourceVersion": current.version, **metadata}}
+            await self._writes.patch(guard, path, body)
+
+    async def _still(self, current: Observed, attempt: Callable[[Observed], Awaitable[_T]]) -> _T:
+        """Does something to an object as it is, as long as nothing but its version changed since it was planned."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await attempt(current)
+            except Conflict:
+                seen = await self._reading.one(current.id, *([current.host] if current.host else []))
+                _unless_changed(current, seen)
+                assert seen is not None
+                current = seen
+        return await attempt(current)
+
+    async def _served(self, object_id: ObjectId, manifest: Mapping[str, Any]) -> Served:
+        """Raises TransientError while the kind is not served, PermanentError when its scope does not fit."""
+        api_version = str(manifest.get("apiVersion") or "")
+        served = await self._kinds.find(GroupKind.of(object_id), api_version.rpartition("/")[2])
+        if served is None:
+            raise TransientError(f"the server does not know {object_id.kind} in {api_version} (yet)")
+        if served.namespaced and not object_id.namespace:
+            raise PermanentError(f"{object_id.kind} is namespaced: take it out of the cluster-scoped kinds")
+        if object_id.namespace and not served.namespaced:
+            raise PermanentError(f"{object_id.kind} is cluster-scoped, and not among the kinds that are allowed")
+        return served
+
+    async def _path(self, one: Observed) -> str | None:
+        served = await self._kinds.find(GroupKind.of(one.id))
+        return None if served is None else served.resource.path(one.id.name, namespace=one.id.namespace)
+
+
+class DryRunCluster(KubernetesCluster):
+    """The same decisions and requests, each write hard-wired to `dryRun=All`: the server checks and changes nothing."""
+
+    dry_run: ClassVar[bool] = True
+    _writes_of: ClassVar[type[RealWrites | DryRunWrites]] = DryRunWrites
+
+
+def _only_if(manifest: Mapping[str, Any], one: Observed) -> dict[str, Any]:
+    """The manifest for exactly this object in exactly this version."""
+    metadata = {**manifest.get("metadata", {}), "uid": one.uid, "resourceVersion": one.version}
+    return {**manifest, "metadata": metadata}
+
+
+def _unless_changed(planned: Observed, seen: Observed | None) -> None:
+    """Raises Changed when anything but the version is different: the plan was made for something else."""
+    if seen is None or replace(seen, version=planned.version) != planned:
+        raise Changed(f"{planned.id} changed meanwhile")

@@ -1,0 +1,96 @@
+"""What is there: metadata alone is read, never the objects' content."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds
+from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
+from vcenter_operator.applier.ports import Place
+from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.kubernetes.api import Api
+from vcenter_operator.common.kubernetes.errors import NotFound
+from vcenter_operator.common.labels import FIELD_MANAGER, PART_OF, applyset_id
+
+_LIST_FROM = 10
+"""So many ids of one kind in one namespace, and one list costs less than asking for each."""
+
+
+class Reading:
+    """Reads of metadata, at most `concurrency` at once."""
+
+    def __init__(self, api: Api, kinds: Kinds, namespace: str, concurrency: int) -> None:
+        self._api = api
+        self._kinds = kinds
+        self._namespace = namespace
+        self._places = asyncio.Semaphore(concurrency)
+
+    async def members(self, host: str, places: Collection[Place]) -> tuple[dict[ObjectId, Observed], set[GroupKind]]:
+        """The objects of the vCenter's ApplySet in these places, and the kinds that are not served."""
+        found = await asyncio.gather(*(self._members(host, kind, namespace) for kind, namespace in sorted(set(places))))
+        objects: dict[ObjectId, Observed] = {}
+        unserved: set[GroupKind] = set()
+        for (kind, _), members in zip(sorted(set(places)), found, strict=True):
+            if members is None:
+                unserved.add(kind)
+            else:
+                objects |= {one.id: one for one in members if one.host == host}
+        return objects, unserved
+
+    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
+        """What stands under these ids."""
+        wanted: defaultdict[Place, list[ObjectId]] = defaultdict(list)
+        for object_id in ids:
+            wanted[GroupKind.of(object_id), object_id.namespace].append(object_id)
+        found = await asyncio.gather(*(self._occupants(host, place, group) for place, group in wanted.items()))
+        return {one.id: one for group in found for one in group}
+
+    async def one(self, object_id: ObjectId, *hosts: str) -> Observed | None:
+        """One object; None: there is none, or its kind is not served."""
+        served = await self._kinds.find(GroupKind.of(object_id))
+        if served is None:
+            return None
+        async with self._places:
+            path = served.resource.path(object_id.name, namespace=object_id.namespace)
+            found = await self._api.get(path, metadata_only=True)
+        return None if found is None else self.observed(object_id, found["metadata"], *hosts)
+
+    def observed(self, object_id: ObjectId, metadata: Mapping[str, Any], *hosts: str) -> Observed:
+        """What metadata says, be it of an answer or of a list."""
+        managers = {entry.get("manager") for entry in metadata.get("managedFields") or ()}
+        return observe(object_id, metadata, namespace=self._namespace, hosts=hosts, ours=FIELD_MANAGER in managers)
+
+    async def _members(self, host: str, kind: GroupKind, namespace: str) -> list[Observed] | None:
+        selector = f"{PART_OF}={applyset_id(host, self._namespace)}"
+        return await self._listed(host, (kind, namespace), selector)
+
+    async def _occupants(self, host: str, place: Place, ids: list[ObjectId]) -> list[Observed]:
+        if len(ids) < _LIST_FROM:
+            found = await asyncio.gather(*(self.one(object_id, host) for object_id in ids))
+            return [one for one in found if one is not None]
+        wanted = set(ids)
+        return [one for one in await self._listed(host, place, None) or () if one.id in wanted]
+
+    async def _listed(self, host: str, place: Place, selector: str | None) -> list[Observed] | None:
+        """None: the kind is not served. A kind's scope decides where it is looked for, not the place's namespace."""
+        kind, namespace = place
+        served = await self._kinds.find(kind)
+        if served is None:
+            return None
+        if served.namespaced != bool(namespace):
+            return []
+        try:
+            async with self._places:
+                path = served.resource.path(namespace=namespace)
+                listing = await self._api.list(path, label_selector=selector, metadata_only=True)
+        except NotFound:
+            self._kinds.forget(kind.group)
+            return None
+        return [self._of_item(host, kind, item["metadata"]) for item in listing.items]
+
+    def _of_item(self, host: str, kind: GroupKind, metadata: Mapping[str, Any]) -> Observed:
+        object_id = ObjectId(kind.group, kind.kind, metadata.get("namespace") or "", metadata["name"])
+        return self.observed(object_id, metadata, host)

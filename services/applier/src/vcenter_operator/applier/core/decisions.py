@@ -1,0 +1,128 @@
+"""The decisions about one vCenter's objects, and what they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vcenter_operator.applier.core.budget import Budget
+from vcenter_operator.applier.core.observed import Claim, Observed
+from vcenter_operator.common.identity import ObjectId, Unit
+from vcenter_operator.common.record.port import OwnedSample
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What may be decided without asking."""
+
+    budget: Budget = field(default_factory=Budget)
+    cluster_scoped: frozenset[str] = frozenset()
+    """Cluster-scoped kinds that may be written: `Kind`, or `group/Kind`."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The server refused an object for good: not tried again with the same digest."""
+
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What was done before, for one vCenter."""
+
+    settled_templates: Mapping[str, int] | None = None
+    """`ManifestDelta.templates` of the last delta that was applied in full; None: never yet."""
+    settled_inputs: str | None = None
+    """`ManifestDelta.inputs` of that delta."""
+    held: frozenset[ObjectId] = frozenset()
+    samples: tuple[OwnedSample, ...] = ()
+    refused: Mapping[ObjectId, Refusal] = field(default_factory=dict)
+    bodies: frozenset[tuple[ObjectId, str]] = frozenset()
+    """Object and digest of the manifests that are at hand beside those in the delta."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object to create, or to update from `current`."""
+
+    id: ObjectId
+    template: str
+    unit: Unit
+    digest: str
+    current: Observed | None = None
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An object of ours that should not exist here any more."""
+
+    id: ObjectId
+    template: str | None
+    unit: Unit | None
+    reason: str
+    inferred: bool
+    """From DNS or inventory, so that the deletion budget counts it."""
+    current: Observed
+
+
+@dataclass(frozen=True)
+class Taking:
+    """An object of another vCenter that is claimed."""
+
+    id: ObjectId
+    claim: Claim
+    current: Observed
+
+
+@dataclass(frozen=True)
+class Left:
+    """An object that is not touched, and why."""
+
+    id: ObjectId
+    template: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every decision about one vCenter's objects. Each list is in the order of action."""
+
+    host: str
+    present: bool = True
+    """False: the vCenter is gone from DNS, everything is retained."""
+    unchanged: int = 0
+    """How many are as they should be."""
+    creates: tuple[Change, ...] = ()
+    updates: tuple[Change, ...] = ()
+    deletes: tuple[Removal, ...] = ()
+    handovers: tuple[Removal, ...] = ()
+    """To go, but another vCenter claimed them: they become its own."""
+    claims: tuple[Taking, ...] = ()
+    """Of `conflicts`: another vCenter's, not claimed by this one yet."""
+    held: tuple[Removal, ...] = ()
+    """To go, but beyond the deletion budget."""
+    deferred: tuple[Removal, ...] = ()
+    """To go, but what their template yields for their unit now cannot be written yet: one might replace the other."""
+    conflicts: tuple[Left, ...] = ()
+    """Not ours to write: they exist and are somebody else's, or are of a kind that is not allowed."""
+    contested: tuple[Left, ...] = ()
+    """Of `conflicts`: another vCenter's, so that they will be handed over."""
+    unknown: tuple[Left, ...] = ()
+    lacking: tuple[Left, ...] = ()
+    """In the index, but the manifest is not at hand: to be asked for."""
+    waiting: tuple[Left, ...] = ()
+    """Being deleted just now: planned again when they are gone."""
+    refused: tuple[Left, ...] = ()
+    """Refused by the server before, with this very digest."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.creates or self.updates or self.deletes or self.handovers or self.claims)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to write, to ask or to wait for."""
+        return self.empty and not (self.lacking or self.waiting or self.contested)

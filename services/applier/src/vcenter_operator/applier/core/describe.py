@@ -1,0 +1,77 @@
+"""A plan in words, for people: terminals, logs, conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vcenter_operator.applier.core.decisions import Change, Left, Plan, Removal, Taking
+from vcenter_operator.applier.core.plan import describe_unit
+from vcenter_operator.common.identity import ObjectId
+
+
+def describe_object(object_id: ObjectId) -> str:
+    """`Deployment monsoon3/nova-compute-bb1`."""
+    return f"{object_id.kind} {object_id.namespace}/{object_id.name}".replace(" /", " ")
+
+
+def summarize(plan: Plan) -> str:
+    """One line: `2 to create, 1 to delete, 4 held, 30 unchanged`."""
+    if not plan.present:
+        return f"vCenter gone from DNS, {plan.unchanged} retained"
+    counts = [
+        (len(plan.creates), "to create"),
+        (len(plan.updates), "to update"),
+        (len(plan.deletes), "to delete"),
+        (len(plan.handovers), "to hand over"),
+        (len(plan.held), "held"),
+        (len(plan.deferred), "deferred"),
+        (len(plan.conflicts), "in conflict"),
+        (len(plan.unknown), "left as they are"),
+        (len(plan.lacking), "to ask for"),
+        (len(plan.waiting), "being deleted"),
+        (len(plan.refused), "refused"),
+    ]
+    parts = [f"{count} {what}" for count, what in counts if count]
+    return ", ".join([*(parts or ["nothing to do"]), f"{plan.unchanged} unchanged"])
+
+
+def describe(plan: Plan, *, limit: int = 20) -> list[str]:
+    """A line for each decision that is not "unchanged", at most `limit` of a sort; left ones by their reason."""
+    if not plan.present:
+        return [f"  {summarize(plan)}"]
+    lines: list[str] = []
+    lines += _each("+", plan.creates, limit)
+    lines += _each("~", plan.updates, limit)
+    lines += _each("-", plan.deletes, limit)
+    lines += _each(">", plan.handovers, limit)
+    lines += _each("!", plan.held, limit)
+    lines += _each("…", plan.deferred, limit)
+    for mark, items in (("x", plan.conflicts), ("x", plan.refused), ("?", plan.unknown), ("…", plan.lacking)):
+        lines += _by_reason(mark, items, limit)
+    return lines + _by_reason("…", plan.waiting, limit)
+
+
+def _each(mark: str, items: Sequence[Change | Removal | Taking], limit: int) -> list[str]:
+    lines = [f"{mark} {describe_object(item.id)}  ({_about(mark, item)})" for item in items[:limit]]
+    return [*lines, f"{mark} and {len(items) - limit} more"] if len(items) > limit else lines
+
+
+def _about(mark: str, item: Change | Removal | Taking) -> str:
+    if isinstance(item, Taking):
+        return f"claimed from {item.current.host}"
+    if isinstance(item, Change):
+        return f"{item.template}, {describe_unit(item.unit)}"
+    if mark == ">" and item.current.claim is not None:
+        return f"claimed by {item.current.claim.host}"
+    return {"!": f"held: {item.reason}", "…": f"{item.reason}; waits for what is yielded now"}.get(mark, item.reason)
+
+
+def _by_reason(mark: str, items: Iterable[Left], limit: int) -> list[str]:
+    reasons: dict[str, list[Left]] = {}
+    for item in items:
+        reasons.setdefault(item.reason, []).append(item)
+    lines = []
+    for reason, group in reasons.items():
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        lines.append(f"{mark} {describe_object(group[0].id)}{more}: {reason}")
+    return [*lines[:limit], f"{mark} and {len(lines) - limit} more"] if len(lines) > limit else lines

@@ -1,0 +1,42 @@
+"""What came of carrying out a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vcenter_operator.common.identity import ObjectId
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One object that could not be written."""
+
+    id: ObjectId
+    template: str | None
+    error: str
+    permanent: bool
+    """Not tried again until its manifest changes, or a while has passed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done. Under a dry run: what the server would have done."""
+
+    created: tuple[ObjectId, ...] = ()
+    updated: tuple[ObjectId, ...] = ()
+    deleted: tuple[ObjectId, ...] = ()
+    handed_over: tuple[ObjectId, ...] = ()
+    claimed: tuple[ObjectId, ...] = ()
+    asked: tuple[ObjectId, ...] = ()
+    """Whose manifests the renderer was asked for."""
+    failed: tuple[Failure, ...] = ()
+    interrupted: bool = False
+    """Not everything was tried: the rest is planned again."""
+    frozen: str | None = None
+    """Why everything is frozen; nothing was written from then on."""
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> int:
+        """How many objects are different now."""
+        return len(self.created) + len(self.updated) + len(self.deleted) + len(self.handed_over)

@@ -1,0 +1,145 @@
+"""The applier: makes the cluster hold what the renderer states, and nothing that it once held and should not any more.
+
+A statement is dropped if anything newer was acted on; else it is noted in the record as acted on, planned against what
+the vCenter owns, and carried out. What costs requests is done only where the plan from memory is not empty: everything
+owned is looked at afresh then, planned again, and only then written. What failed for a passing reason makes the
+statement be delivered again, and is planned anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from vcenter_operator.applier.core.decisions import Policy
+from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
+from vcenter_operator.applier.reconciling import Reconciler
+from vcenter_operator.applier.recording import Acceptance, Recorder
+from vcenter_operator.applier.state import VCenterState
+from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.bus.port import Bus, Ownership
+from vcenter_operator.common.configuration import ConfigurationSource
+from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
+from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Statement
+from vcenter_operator.common.record.port import Store
+from vcenter_operator.common.telemetry import logger
+
+log = logger(__name__)
+
+_LOOK_DELAYS = RetryDelays(first=1.0, longest=60.0)
+
+
+class ApplierService:
+    """The stage, a bus `Consumer`. `own_namespace` is where the records are."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        configuration: ConfigurationSource,
+        cluster: Cluster,
+        freeze: Freeze,
+        *,
+        own_namespace: str,
+        policy: Policy | None = None,
+        concurrency: int = 10,
+        look_every: float = 300.0,
+        try_refused_after: float = 600.0,
+        on_plan: OnPlan | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._recorder = Recorder(store)
+        self._look_every = look_every
+        self._reconciler = Reconciler(
+            bus,
+            self._recorder,
+            configuration,
+            cluster,
+            freeze,
+            own_namespace=own_namespace,
+            policy=policy or Policy(),
+            concurrency=concurrency,
+            look_every=look_every,
+            try_refused_after=try_refused_after,
+            on_plan=on_plan,
+            now=now,
+        )
+        self._states: dict[str, VCenterState] = {}
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._bus.serve(Stage.APPLIER, self), name="applier")
+            group.create_task(self._keep_looking(), name="applier looks")
+
+    async def take(self, ownership: Ownership) -> None:
+        """Finds what the partition's vCenters own, then asks the renderer to state all of it."""
+        records = await self._store.list()
+        mine = [record for record in records if self._partition(Stage.APPLIER, record.host) == ownership.partition]
+        for record in mine:
+            state = self._states[record.host] = VCenterState(record.host, ownership)
+            state.applied = record.applied
+        await asyncio.gather(*(self._first_look(self._states[record.host]) for record in mine))
+        await self._bus.request(ResyncRequest(stage=Stage.RENDERER, partition=ownership.partition))
+
+    async def release(self, ownership: Ownership) -> None:
+        """Forgets the partition's vCenters."""
+        self._states = {host: state for host, state in self._states.items() if state.ownership is not ownership}
+
+    async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
+        """Nobody is downstream."""
+
+    async def handle(self, statement: Statement, ownership: Ownership) -> None:
+        """See the module. TransientError as long as anything is left to be done."""
+        if not isinstance(statement, ManifestDelta):
+            raise PermanentError(f"a {type(statement).__name__} is nothing for the applier")
+        state = self._states.get(statement.host)
+        if state is None or state.ownership is not ownership:
+            state = self._states[statement.host] = VCenterState(statement.host, ownership)
+        async with state.lock:
+            acceptance = await self._recorder.accept(state, statement.provenance)
+            if acceptance is Acceptance.OLDER:
+                log.info("dropped: something newer was acted on", vcenter=statement.host)
+                return
+            state.accept(statement)
+            await self._reconciler.reconcile(state, recorded=acceptance is Acceptance.STORED)
+
+    async def _first_look(self, state: VCenterState) -> None:
+        """One vCenter whose objects cannot be read does not keep the partition: its own statements fail."""
+        try:
+            await self._reconciler.look(state)
+        except (TransientError, PermanentError) as error:
+            log.warning("objects not listed", vcenter=state.host, error=str(error))
+
+    async def _keep_looking(self) -> None:
+        """Looks at what is owned now and then, and again soon where that left something to be done."""
+        while True:
+            await asyncio.sleep(min(1.0, self._look_every / 4))
+            for state in list(self._states.values()):
+                if state.delta is not None and state.delta.present and time.monotonic() >= state.look_at:
+                    await self._look_again(state)
+
+    async def _look_again(self, state: VCenterState) -> None:
+        async with state.lock:
+            if not state.ownership.held:
+                return
+            try:
+                await self._reconciler.reconcile(state, look=True)
+            except OwnershipLost:
+                return
+            except (TransientError, PermanentError) as error:
+                log.info("look at what is owned", vcenter=state.host, error=str(error))
+            except Exception:
+                log.exception("look at what is owned failed", vcenter=state.host)
+            else:
+                state.failures = 0
+                return
+            state.failures += 1
+            state.look_at = time.monotonic() + min(self._look_every, _LOOK_DELAYS.after(state.failures))
+
+    def _partition(self, stage: Stage, host: str) -> int:
+        return self._bus.topology.partition(stage, host)

@@ -1,0 +1,113 @@
+"""What the applier holds in memory about a vCenter: all of it can be had again, from cluster, record and bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from vcenter_operator.applier.core.decisions import Memory, Plan, Refusal
+from vcenter_operator.applier.core.observed import GroupKind, Observed
+from vcenter_operator.applier.ports import Holdings, Place
+from vcenter_operator.common.bus.port import Ownership
+from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.messages import ManifestDelta
+from vcenter_operator.common.record.port import Applied
+
+LEFT = "left as it is"
+
+
+@dataclass
+class VCenterState:
+    """One vCenter, from when its partition was taken until it is released."""
+
+    host: str
+    ownership: Ownership
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One piece of work at a time: a statement, or a look."""
+    applied: Applied | None = None
+    """The record's section as it was read or written last."""
+    holdings: Holdings | None = None
+    """What is owned; None: not looked yet."""
+    others: dict[ObjectId, Observed] = field(default_factory=dict)
+    """What else stands under ids of the index."""
+    delta: ManifestDelta | None = None
+    """The newest that was accepted, without manifests."""
+    bodies: dict[ObjectId, tuple[str, bytes]] = field(default_factory=dict)
+    """Digest and sealed manifest of what was stated, and is not applied yet."""
+    refused: dict[ObjectId, tuple[Refusal, float]] = field(default_factory=dict)
+    """What the server refused for good, and until when (monotonic) it is not tried again."""
+    asked: dict[ObjectId, tuple[str, float]] = field(default_factory=dict)
+    """Digest of the manifests that were asked for, and when (monotonic)."""
+    look_at: float = 0.0
+    """When (monotonic) everything owned is looked at again."""
+    failures: int = 0
+    """How often in a row such a look left something to be done."""
+    shown: frozenset[tuple[str, ObjectId, str]] = frozenset()
+    """What of held, conflicts and unknown is in the log already."""
+
+    def accept(self, delta: ManifestDelta) -> None:
+        """Makes a delta the current one. Manifests that came earlier and still fit are kept."""
+        bodies = self.bodies | {
+            object_id: (delta.index[object_id].digest, sealed) for object_id, sealed in delta.manifests.items()
+        }
+        self.bodies = {
+            object_id: body
+            for object_id, body in bodies.items()
+            if object_id in delta.index and delta.index[object_id].digest == body[0] and not self._has(object_id, body)
+        }
+        self.delta = delta.model_copy(update={"manifests": {}})
+
+    def _has(self, object_id: ObjectId, body: tuple[str, bytes]) -> bool:
+        held = self.holdings.objects.get(object_id) if self.holdings else None
+        return held is not None and held.digest == body[0]
+
+    @property
+    def observed(self) -> dict[ObjectId, Observed]:
+        """All that is known to exist."""
+        return {**self.others, **(self.holdings.objects if self.holdings else {})}
+
+    @property
+    def places(self) -> set[Place]:
+        """Kinds and namespaces of the index: where objects of ours may be besides those that the parent names."""
+        return {
+            (GroupKind.of(object_id), object_id.namespace) for object_id in (self.delta.index if self.delta else ())
+        }
+
+    def memory(self, monotonic: float) -> Memory:
+        """What the planner needs of all this."""
+        self.refused = {object_id: entry for object_id, entry in self.refused.items() if entry[1] > monotonic}
+        applied = self.applied
+        return Memory(
+            settled_templates=applied.settled_templates if applied else None,
+            settled_inputs=applied.settled_inputs if applied else None,
+            held=frozenset(applied.held if applied else ()),
+            samples=applied.samples if applied else (),
+            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()},
+            bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),
+        )
+
+    def own(self, changed: Iterable[Observed], gone: Iterable[Observed]) -> None:
+        """Takes over what was written: objects as they are now, and those that are deleted or handed over."""
+        assert self.holdings is not None
+        objects = dict(self.holdings.objects)
+        for one in gone:
+            if one.lingers and one.claim is None:
+                objects[one.id] = replace(one, terminating=True)
+            else:
+                objects.pop(one.id, None)
+        for one in changed:
+            objects[one.id] = one
+            self.others.pop(one.id, None)
+            self.bodies.pop(one.id, None)
+        self.holdings = replace(self.holdings, objects=objects)
+
+    def news(self, plan: Plan) -> list[tuple[str, ObjectId, str]]:
+        """What of held, conflicts and unknown is to be told, since it was not so before."""
+        now = frozenset(
+            [("held", removal.id, removal.reason) for removal in plan.held]
+            + [("conflict", left.id, left.reason) for left in plan.conflicts]
+            + [(LEFT, left.id, left.reason) for left in plan.unknown]
+        )
+        news, self.shown = sorted(now - self.shown), now
+        return news

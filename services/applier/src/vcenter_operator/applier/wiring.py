@@ -1,0 +1,63 @@
+"""Composes the applier: on Kubernetes, or on a folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from vcenter_operator.applier.adapters.embedded import DryRunFolder, FileFreeze, FolderCluster
+from vcenter_operator.applier.core.budget import Budget
+from vcenter_operator.applier.core.decisions import Policy
+from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
+from vcenter_operator.applier.service import ApplierService
+from vcenter_operator.applier.settings import ApplierSettings
+from vcenter_operator.common.platform import Platform
+
+
+@asynccontextmanager
+async def on_kubernetes(
+    settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None
+) -> AsyncIterator[ApplierService]:
+    """Writes to the API server; in a dry run every write is sent with `dryRun=All`."""
+    from vcenter_operator.applier.adapters.kubernetes import (  # noqa: PLC0415 - not needed where there is no API server
+        ConfigMapFreeze,
+        DryRunCluster,
+        KubernetesCluster,
+    )
+    from vcenter_operator.common.kubernetes.api import Api  # noqa: PLC0415
+
+    assert platform.kubernetes is not None
+    kind = DryRunCluster if platform.dry_run else KubernetesCluster
+    api = Api(platform.kubernetes, timeout=settings.request_timeout)
+    own_namespace = platform.surroundings.own_namespace
+    cluster = kind(api, own_namespace, concurrency=settings.concurrency)
+    async with ConfigMapFreeze.watching(platform.kubernetes, own_namespace) as freeze:
+        yield _service(settings, platform, cluster, freeze, on_plan)
+
+
+@asynccontextmanager
+async def embedded(
+    settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None
+) -> AsyncIterator[ApplierService]:
+    """Writes to the platform's output folder; without one, or in a dry run, it plans and writes nothing."""
+    kind = DryRunFolder if platform.dry_run or platform.output is None else FolderCluster
+    cluster = kind(platform.output, platform.surroundings.own_namespace)
+    yield _service(settings, platform, cluster, FileFreeze(platform.output), on_plan)
+
+
+def _service(
+    settings: ApplierSettings, platform: Platform, cluster: Cluster, freeze: Freeze, on_plan: OnPlan | None
+) -> ApplierService:
+    return ApplierService(
+        platform.bus,
+        platform.store,
+        platform.configuration,
+        cluster,
+        freeze,
+        own_namespace=platform.surroundings.own_namespace,
+        policy=Policy(Budget(share=settings.deletion_share), settings.cluster_scoped_kinds),
+        concurrency=settings.concurrency,
+        look_every=settings.look_every,
+        try_refused_after=settings.try_refused_after,
+        on_plan=on_plan,
+    )
