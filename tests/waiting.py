@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(
-    condition: Callable[[], T],
+    condition: Callable[[], T | None],
     what: str,
     *,
     within: float = 60.0,

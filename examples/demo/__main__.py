@@ -24,7 +24,7 @@ from vcenter_operator.common.settings import Settings
 
 FOLDER = Path("build") / "demo"
 WITHIN = 60.0
-EXPECTED = 64
+EXPECTED = 56
 
 
 class Demo:
@@ -56,7 +56,7 @@ class Demo:
 
             await until(complete, "the first plans of all three vCenters")
         for host in (A, B, C):
-            screen.plan(self.latest[host])
+            screen.plan(self.latest[host], lines=3)
         screen.difference({}, self.region.manifests(), time.monotonic() - started)
         screen.summary(self.latest, self.region.manifests())
 

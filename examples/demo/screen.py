@@ -15,7 +15,7 @@ from vcenter_operator.applier.core.describe import describe, summarize
 from vcenter_operator.applier.core.plan import Plan
 
 COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "bold magenta", "x": "red", "?": "cyan"}
-LINES = 12
+LINES = 7
 
 console = Console(width=118)
 
@@ -44,10 +44,10 @@ def coloured(line: str) -> Text:
     return Text(line, style=COLOURS.get(line[:1], ""), overflow="ellipsis", no_wrap=True)
 
 
-def plan(shown: Plan) -> None:
+def plan(shown: Plan, lines: int = LINES) -> None:
     """A plan, the way logs and `diff` state it."""
     console.print(Padding(Text(f"{shown.host}: {summarize(shown)}", style="bold"), (0, 0, 0, 2)))
-    for line in describe(shown, limit=LINES):
+    for line in describe(shown, limit=lines):
         console.print(Padding(coloured(line), (0, 0, 0, 4)))
 
 

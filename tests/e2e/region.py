@@ -235,7 +235,7 @@ class Region:
         def there() -> dict[str, dict[str, Any]] | None:
             found = self.objects()
             missing, extra = sorted(wanted - found.keys()), sorted(found.keys() - wanted)
-            assert not missing and not extra, f"missing {missing}, extra {extra}"
+            assert (missing, extra) == ([], []), f"missing {missing}, extra {extra}"
             return found or {"": {}}
 
         found = eventually(there, "exactly the expected objects", within=within, otherwise=self.logs)

@@ -1,8 +1,8 @@
 """What went wrong in years of running the deployed operator, seen from outside: the cluster must not notice.
 
 The rows of the contract's table that concern one service alone are shown beside it: the SOA's EOF, refused and
-truncated answers and the DNS service's new IP in `integration/test_discovery*.py`, the port group that vanishes while it is read
-in `integration/test_collector*.py`. Restarts are in `test_kills.py`.
+truncated answers and the DNS service's new IP in `integration/test_discovery*.py`, the port group that vanishes
+while it is read in `integration/test_collector*.py`. Restarts are in `test_kills.py`.
 """
 
 from __future__ import annotations

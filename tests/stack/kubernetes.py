@@ -212,13 +212,17 @@ class Kubernetes(KubernetesClient):
             raise StackError(f"{method} {path}: {status}: {text.strip()}")
         return json.loads(text)
 
+    def metrics(self) -> str:
+        """The API server's own metrics, in Prometheus' text format."""
+        return self._call("GET", "/metrics", None, "text/plain")[1]
+
     def _call(self, method: str, path: str, body: object, content_type: str) -> tuple[int, str]:
         context = ssl.create_default_context(cafile=str(self.ca))
         context.load_cert_chain(self._admin.certificate, self._admin.key)
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=15, context=context)
         try:
             payload = None if body is None else json.dumps(body)
-            connection.request(method, path, payload, {"Content-Type": content_type, "Accept": "application/json"})
+            connection.request(method, path, payload, {"Content-Type": content_type, "Accept": "application/json, text/plain"})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:

@@ -1,0 +1,109 @@
+"""`vcenter-operator render`: what templates yield for a site, offline."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from vcenter_operator.collector.adapters.embedded import SiteVCenters
+from vcenter_operator.collector.core.evidence import conclude
+from vcenter_operator.collector.ports import Credentials, Endpoint, VCenterError
+from vcenter_operator.collector.settings import CollectorSettings
+from vcenter_operator.common import labels
+from vcenter_operator.common.embedded import platform as embedded
+from vcenter_operator.common.embedded.files import replace_file
+from vcenter_operator.common.identity import NEVER
+from vcenter_operator.common.messages import Inventory, ZoneSource
+from vcenter_operator.common.platform import Platform
+from vcenter_operator.common.settings import Settings
+from vcenter_operator.renderer.core.cells import LABELS
+from vcenter_operator.renderer.core.offline import Rendering, render_inventory
+from vcenter_operator.renderer.settings import RendererSettings
+
+FAILED = 1
+
+
+def render(site: Path, templates: Path, output: Path | None) -> int:
+    """Renders every vCenter of a site file. Returns the exit code: 0, or 1 where anything could not be rendered.
+
+    Raises:
+        ConfigurationError: a file, the Secret or a setting is wrong.
+        PermanentError: there are no cells to render with.
+    """
+    failures = 0
+    for number, rendering in enumerate(asyncio.run(_renderings(site, templates))):
+        for warning in rendering.warnings:
+            _tell(f"{rendering.host}: warning: {warning}")
+        for unknown in rendering.unknown:
+            failures += 1
+            scope = f"{unknown.unit}: " if unknown.unit is not None else ""
+            _tell(f"{rendering.host}: not rendered: {unknown.template}: {scope}{unknown.reason}")
+        if output is None:
+            sys.stdout.writelines(_documents(rendering, first=number == 0))
+        else:
+            _write(rendering, output)
+            _tell(f"{rendering.host}: {len(rendering.manifests)} manifests in {output}")
+    return FAILED if failures else 0
+
+
+async def _renderings(site: Path, templates: Path) -> list[Rendering]:
+    settings = Settings.load(bus="in-process")
+    async with embedded.open_platform(settings, site=site, templates=templates) as platform:
+        assert platform.site is not None
+        inventories = [await _inventory(platform, host) for host in sorted(platform.site.current.vcenters)]
+        return [await _render(platform, inventory) for inventory in inventories if inventory is not None]
+
+
+async def _inventory(platform: Platform, host: str) -> Inventory | None:
+    """What the collector would state of the vCenter; None where the site file says that it cannot be reached."""
+    assert platform.site is not None
+    try:
+        vcenter = await SiteVCenters(platform.site).log_on(Endpoint(host), Credentials("", ""))
+    except VCenterError as error:
+        _tell(f"{host}: not rendered: {error}")
+        return None
+    read = conclude(CollectorSettings.load().convention, (), await vcenter.snapshot(), {}, {})
+    await vcenter.close()
+    source = ZoneSource(revision=NEVER, serial=0)
+    return Inventory(host=host, present=True, revision=NEVER, zone=source, clusters=read.clusters, unknown=read.unknown)
+
+
+async def _render(platform: Platform, inventory: Inventory) -> Rendering:
+    assert platform.manifests is not None
+    templates = await platform.manifests.watched(labels.GROUP, "VCenterTemplate").fresh()
+    cells = await platform.manifests.watched("", "ConfigMap", label_selector=LABELS).fresh()
+    return await asyncio.to_thread(
+        render_inventory,
+        inventory,
+        templates=templates.items.values(),
+        cells=cells.items.values(),
+        configuration=await platform.configuration.current(),
+        surroundings=platform.surroundings,
+        policy=RendererSettings.load().policy,
+    )
+
+
+def _documents(rendering: Rendering, *, first: bool) -> Iterator[str]:
+    for manifest in rendering.manifests.values():
+        annotations = manifest["metadata"]["annotations"]
+        yield "" if first else "---\n"
+        yield f"# {rendering.host}: {annotations[labels.TEMPLATE]}, {annotations[labels.UNIT]}\n"
+        yield yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+        first = False
+
+
+def _write(rendering: Rendering, output: Path) -> None:
+    for object_id, manifest in rendering.manifests.items():
+        folder = output / (object_id.namespace or "_cluster")
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = 0o600 if object_id.kind == "Secret" else 0o644
+        text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+        replace_file(folder / f"{object_id.kind.lower()}-{object_id.name}.yaml", text, mode=mode)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - for people, beside the manifests on standard output

@@ -1,0 +1,162 @@
+"""The command as people run it: a process of its own, on files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.waiting import eventually
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "site"
+COMMAND = [sys.executable, "-m", "vcenter_operator.command"]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("VCENTER_OPERATOR_")}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "120", **settings}
+
+
+def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=environment(**settings)
+    )
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Path:
+    shutil.copytree(EXAMPLE, tmp_path / "region")
+    return tmp_path / "region"
+
+
+def on_files(region: Path) -> list[str]:
+    return ["--site", str(region / "site.yaml"), "--templates", str(region / "manifests")]
+
+
+def test_help_tells_a_newcomer_what_there_is() -> None:
+    told = command("--help")
+    assert told.returncode == 0
+    for word in ("run", "render", "discovery", "collector", "renderer", "applier", "Exit codes"):
+        assert word in told.stdout
+
+
+def test_render_prints_every_manifest(region: Path) -> None:
+    told = command("render", *on_files(region))
+    assert told.returncode == 0, told.stderr
+    manifests = list(yaml.safe_load_all(told.stdout))
+    assert len(manifests) == 56
+    names = {f"{manifest['kind']}/{manifest['metadata']['name']}" for manifest in manifests}
+    assert {"Deployment/nova-compute-bb1", "Secret/cinder-volume-vmware-qa-de-1d"} <= names
+    assert "Deployment/neutron-dvs-agent-bb93" not in names  # no br- port group: the template yields nothing
+
+
+def test_render_writes_files_that_only_their_owner_reads_where_they_are_secrets(region: Path, tmp_path: Path) -> None:
+    told = command("render", *on_files(region), "--output", str(tmp_path / "out"))
+    assert told.returncode == 0, told.stderr
+    secret = tmp_path / "out" / "monsoon3" / "secret-nova-compute-bb1-credentials.yaml"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(list((tmp_path / "out").rglob("*.yaml"))) == 56
+
+
+def test_render_names_template_and_line_of_a_failure_and_goes_on(region: Path) -> None:
+    template = region / "manifests" / "cinder-storage.yaml"
+    template.write_text(template.read_text().replace("{= cluster_name =}", "{= cluster_name | nope =}"))
+    told = command("render", *on_files(region))
+    assert told.returncode == 1
+    assert "monsoon3/cinder-storage" in told.stderr
+    assert "line 9" in told.stderr
+    assert "nope" in told.stderr
+    assert len(list(yaml.safe_load_all(told.stdout))) == 54
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("site.yaml", "vcenters: [", ["site.yaml", "line"]),
+        ("site.yaml", "region: r\ndomain: d\nnamespace: n\nvcenters: {vc-a-0: {datacenterz: {}}}", ["datacenterz"]),
+        ("manifests/secret.yaml", "", ["vcenter-operator"]),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line_and_exit_code_2(region: Path, file: str, text: str, says: list[str]) -> None:
+    (region / file).write_text(text)
+    told = command("render", *on_files(region))
+    assert told.returncode == 2, told.stderr
+    assert "Traceback" not in told.stderr
+    for word in says:
+        assert word in told.stderr
+
+
+def test_a_wrong_setting_is_named(region: Path) -> None:
+    told = command("run", *on_files(region), VCENTER_OPERATOR_PARTITIONS="many")
+    assert told.returncode == 2
+    assert "VCENTER_OPERATOR_PARTITIONS" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_missing_bus_key_is_named_with_what_to_do(region: Path, tmp_path: Path) -> None:
+    secret = region / "manifests" / "secret.yaml"
+    secret.write_text("\n".join(line for line in secret.read_text().splitlines() if "bus_key" not in line))
+    told = command("run", *on_files(region), "--output", str(tmp_path / "out"))
+    assert told.returncode == 2, told.stderr
+    assert "bus_key" in told.stderr
+
+
+@pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGINT])
+def test_run_writes_the_manifests_and_stops_when_told(region: Path, tmp_path: Path, received: int) -> None:
+    output = tmp_path / "out"
+    process = subprocess.Popen(
+        [*COMMAND, "run", *on_files(region), "--output", str(output)],
+        stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    try:
+        eventually(lambda: len(list((output / "monsoon3").glob("*.yaml"))) == 56, "every manifest", within=30)
+        process.send_signal(received)
+        _, log = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    assert process.returncode == 0, log
+
+
+def test_a_dry_run_on_files_writes_nothing(region: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*COMMAND, "run", "--dry-run", *on_files(region), "--output", str(output)], stderr=stderr, env=environment()
+        )
+        try:
+            eventually(lambda: log.read_text().count("nova-compute-bb94") > 0, "the plan is logged", within=30)
+        finally:
+            process.terminate()
+            process.wait(15)
+    assert list(output.rglob("*")) == []
+
+
+def test_a_restart_deals_with_what_went_meanwhile_and_writes_nothing_else(region: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "monsoon3"
+
+    def run_until(objects: int) -> dict[str, int]:
+        process = subprocess.Popen(
+            [*COMMAND, "run", *on_files(region), "--output", str(folder.parent)],
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        try:
+            eventually(lambda: len(list(folder.glob("*.yaml"))) == objects, f"{objects} manifests", within=30)
+        finally:
+            process.terminate()
+            process.wait(15)
+        return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.yaml")}
+
+    first = run_until(56)
+    site = region / "site.yaml"
+    site.write_text(site.read_text().split("          productionbb094:")[0])
+    second = run_until(51)
+    assert second == {name: first[name] for name in first if "bb94" not in name}
