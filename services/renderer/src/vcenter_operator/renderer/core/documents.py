@@ -95,7 +95,7 @@ def _contents(text: str) -> Iterator[tuple[_Place, Any]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = ", ".join(without_values(part) for part in (error.context, error.problem) if part)
-        raise DocumentError(f"not valid YAML: {problem}", mark.line + 1 if mark else line) from None
+        raise DocumentError(f"not valid YAML: {problem}", _line(text, mark) if mark else line) from None
     except yaml.reader.ReaderError as error:
         at = error.position if isinstance(error.position, int) else 0
         raise DocumentError(
@@ -211,6 +211,11 @@ def _wrong_name(group: str, name: str) -> str | None:
     if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
         return "lower case letters, digits, '-' and '.', an alphanumeric at both ends, 253 at most"
     return None
+
+
+def _line(text: str, mark: yaml.Mark) -> int:
+    """The line of a mark; what is missing at the end is missed in the last line."""
+    return int(min(mark.line, text.rstrip().count("\n"))) + 1
 
 
 def _pairs(node: Any) -> list[tuple[Any, Any]]:

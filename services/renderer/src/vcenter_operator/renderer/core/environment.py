@@ -75,6 +75,11 @@ class Library:
         """What the last rendering loaded, as far as it came."""
         return dict(self._loaded)
 
+    @property
+    def sources(self) -> str:
+        """The text of what the last rendering loaded."""
+        return "\n".join(self._templates[path].source for path in self._loaded if path in self._templates)
+
     def render(self, path: str, variables: Mapping[str, Any]) -> str:
         """The text of one template.
 
@@ -94,12 +99,15 @@ class Library:
     def locate(self, path: str, variables: Mapping[str, Any], rendered_line: int) -> tuple[str, int]:
         """The template and its line that the line (from 1) of the rendered text comes from, by rendering it again."""
         generator = self._pieces(path, variables)
-        current = 1
+        before = rendered_line - 1
         for piece in generator:
             newlines = piece.count("\n")
-            if current + newlines >= rendered_line:
-                return _origin(generator, piece, rendered_line - current)
-            current += newlines
+            if newlines < before:
+                before -= newlines
+            elif piece.split("\n", before)[-1]:
+                return _origin(generator, piece, before)
+            else:
+                before = 0
         return path, 1
 
     def template(self, path: str) -> Compiled:

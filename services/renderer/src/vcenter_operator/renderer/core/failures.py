@@ -11,6 +11,10 @@ from jinja2 import Template, TemplateError, TemplateNotFound, TemplateSyntaxErro
 _HAVE_NO_VALUES = (TemplateError, TypeError, AttributeError, ZeroDivisionError)
 """Their messages speak of names and types. Any other error's message may repeat a value, perhaps a password."""
 _QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
+_TYPE = re.compile(
+    r"[A-Za-z_.]+ object|str|int|float|bool|bytes|list|dict|set|tuple|NoneType|Undefined|builtin_function.*"
+)
+_PATH = re.compile(r"vcenter_[\w.-]+/[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,11 @@ class Failure:
         return f"{where}: {self.reason}" if where else self.reason
 
 
-def explain(error: BaseException, path: str) -> Failure:
-    """The failure that an error in rendering `path` stands for."""
+def explain(error: BaseException, path: str, sources: str = "") -> Failure:
+    """The failure that an error in rendering `path` stands for.
+
+    `sources` is the text of all templates at work: what stands there may be quoted, anything else may be a value.
+    """
     if isinstance(error, TemplateSyntaxError):
         return Failure(f"{type(error).__name__}: {error.message}", error.name or path, error.lineno)
     frames = list(_template_frames(error))
@@ -44,15 +51,24 @@ def explain(error: BaseException, path: str) -> Failure:
     if isinstance(error, MemoryError):
         return Failure("needs more memory than rendering may use", where, line)
     if isinstance(error, TemplateNotFound):
-        return Failure(f"there is no template '{error.message}'", where, line)
+        return Failure(_guarded(f"there is no template '{error.message}'", sources), where, line)
     if isinstance(error, _HAVE_NO_VALUES):
-        return Failure(f"{type(error).__name__}: {error}", where, line)
+        return Failure(_guarded(f"{type(error).__name__}: {error}", sources), where, line)
     return Failure(f"{type(error).__name__}{_ABOUT.get(type(error), '')}", where, line)
 
 
 def without_values(text: str) -> str:
     """The text of an error with what it quotes left out."""
     return _QUOTED.sub("'…'", text)
+
+
+def _guarded(text: str, sources: str) -> str:
+    """The text up to the first quote that may be a value."""
+    for quote in _QUOTED.finditer(text):
+        quoted = quote[0][1:-1]
+        if quoted not in sources and not _TYPE.fullmatch(quoted) and not _PATH.fullmatch(quoted):
+            return f"{text[: quote.start()]}…"
+    return text
 
 
 _ABOUT: dict[type[BaseException], str] = {

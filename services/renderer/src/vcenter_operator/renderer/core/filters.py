@@ -52,7 +52,8 @@ def password_filter(derive: DerivePassword) -> Callable[..., str]:
 @pass_context
 def render(context: Context, path: str) -> str:
     """Renders another template by path, in the current context with that template's own options."""
-    return context.environment.get_template(path).render(context.get_all())
+    template = context.environment.get_template(path)
+    return context.environment.concat(template.root_render_func(template.new_context(context.get_all())))
 
 
 @pass_context

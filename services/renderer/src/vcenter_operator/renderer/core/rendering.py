@@ -29,7 +29,7 @@ def render(library: Library, template: Template, variables: Mapping[str, Any], p
     try:
         text = library.render(template.path, variables)
     except Exception as error:
-        return Rendered(loaded=library.loaded, failure=explain(error, template.path))
+        return Rendered(loaded=library.loaded, failure=explain(error, template.path, library.sources))
     loaded = library.loaded
     try:
         return Rendered(tuple(parse_documents(text, template.namespace, policy)), loaded)

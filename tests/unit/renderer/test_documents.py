@@ -1,0 +1,76 @@
+"""What is no manifest is refused with the document and line, and cannot make the process work without end."""
+
+from __future__ import annotations
+
+import pytest
+
+from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.renderer.core.documents import DocumentError, parse_documents
+from vcenter_operator.renderer.core.policy import Policy
+
+GOOD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\n---\n"
+
+
+def head(kind: str = "ConfigMap", version: str = "v1") -> str:
+    return f"apiVersion: {version}\nkind: {kind}\n"
+
+
+REFUSED = {
+    "[1, 2]": (5, "document 2 is not a mapping"),
+    "kind: X\nmetadata: {name: x}": (5, "document 2 (X) has no apiVersion"),
+    "apiVersion: v1\nmetadata: {name: x}": (5, "document 2 has no kind"),
+    "apiVersion: v1\nkind: 7\nmetadata: {name: x}": (6, "document 2 has no kind"),
+    "apiVersion: a/b/c\nkind: X\nmetadata: {name: x}": (5, "document 2 (X) has no apiVersion"),
+    head(): (5, "document 2 (ConfigMap) has no metadata"),
+    head() + "metadata: []": (7, "document 2 (ConfigMap) has no metadata"),
+    head() + "metadata:\n  generateName: x-": (8, "document 2 (ConfigMap) has no metadata.name"),
+    head() + "metadata:\n  labels: {}\n  name: 7": (9, "a metadata.name that is not a string: quote it"),
+    head() + "metadata: {name: ''}": (7, "document 2 (ConfigMap): '' cannot be a name in Kubernetes"),
+    head() + "metadata: {name: Upper}": (7, "document 2 (ConfigMap): 'Upper' cannot be a name in Kubernetes"),
+    head() + "metadata: {name: a/b}": (7, "'a/b' cannot be a name"),
+    head() + "metadata: {name: -a}": (7, "'-a' cannot be a name"),
+    head() + "metadata: {name: " + "a" * 254 + "}": (7, "cannot be a name"),
+    head() + "metadata:\n  name: x\n  labels: [a]": (9, "document 2 (ConfigMap x): metadata.labels is not a mapping"),
+    head() + "metadata: {name: x, annotations: a}": (7, "metadata.annotations is not a mapping"),
+    head("Role", "rbac.authorization.k8s.io/v1") + "metadata: {name: 'a%b'}": (7, "'a%b' cannot be a name"),
+    head() + "metadata: {name: x}\ndata: !!set {a, b}": (5, "document 2 holds a set"),
+    head() + "metadata: {name: x}\ndata: !!binary aGk=": (5, "document 2 holds a bytes"),
+    head() + "metadata: {name: x}\ndata: {x: .nan}": (5, "document 2 holds a float"),
+    head() + "metadata: {name: x}\ndata: {? [a] : x}": (8, "not valid YAML"),
+    head() + "metadata: {name: x}\ndata: {x: 2026-99-99}": (5, "looks like a date or number"),
+    head() + "metadata: {name: x}\ndata: &a [*a]": (5, "document 2 is too big or too deep"),
+    head("List") + "items:\n- 7": (8, "document 2, item 1, is not a mapping"),
+    head("List") + "items:\n- {apiVersion: v1, kind: X, metadata: {name: x}}\n- kind: Y": (
+        9,
+        "document 2, item 2, (Y) has no apiVersion",
+    ),
+    "a: b: c": (5, "not valid YAML: mapping values are not allowed in this context"),
+    "a: 'b\n": (5, "not valid YAML: while scanning a quoted scalar"),
+    "a: !unknown-tag-with-a-value b": (5, "not valid YAML"),
+    "a: !!python/object/apply:os.system [ls]": (5, "not valid YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "problem"), [(text, *found) for text, found in REFUSED.items()])
+def test_what_is_no_manifest_is_refused_with_document_and_line(text: str, line: int, problem: str) -> None:
+    with pytest.raises(DocumentError) as refused:
+        parse_documents(GOOD + text, "monsoon3", Policy())
+    assert problem in str(refused.value)
+    assert refused.value.line == line
+
+
+def test_aliases_within_aliases_are_not_expanded_without_end() -> None:
+    laughs = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    text = head() + "metadata: {name: x}\na0: &a0 ha\n" + "\n".join(laughs)
+    with pytest.raises(DocumentError, match="too big or too deep"):
+        parse_documents(text, "monsoon3", Policy())
+
+
+def test_kinds_on_the_allowlist_get_no_namespace() -> None:
+    text = head("Namespace") + "metadata: {name: x, namespace: y}\n---\n" + GOOD
+    policy = Policy(cluster_scoped_kinds=frozenset({"/Namespace", "rbac.authorization.k8s.io/ClusterRole"}))
+    namespace, configmap = parse_documents(text, "monsoon3", policy)
+    assert namespace.object_id == ObjectId("", "Namespace", "", "x")
+    assert namespace.manifest["metadata"] == {"name": "x"}
+    assert configmap.object_id == ObjectId("", "ConfigMap", "monsoon3", "good")
+    assert parse_documents(text, "monsoon3", Policy())[0].object_id.namespace == "monsoon3"
