@@ -1,0 +1,482 @@
+"""The renderer as a whole, on an in-process bus: what it states and when, what it renders again, what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.renderer.conftest import CELLS_AS_LISTED, Scene, becomes, unreachable
+from tests.unit.renderer.region import BUS_KEY, HOST, OTHER, configmap, configuration, inventory, only, resource
+from vcenter_operator.common.configuration import Configuration
+from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
+from vcenter_operator.common.identity import ObjectId, Revision, Unit
+from vcenter_operator.common.messages import ResyncRequest, Stage, UnknownCluster, ZoneSource
+from vcenter_operator.renderer.adapters.frames import Bounds
+from vcenter_operator.renderer.adapters.process import ProcessEngine
+from vcenter_operator.renderer.core.failures import Failure
+from vcenter_operator.renderer.core.rendering import Rendered
+
+BB1, BB2 = Unit("cluster", "qa-de-1a", "productionbb001"), Unit("cluster", "qa-de-1b", "productionbb002")
+NOVA = "vcenter_cluster/monsoon3/nova.yaml.j2"
+
+
+def nova(extra: str = "", **options: Any) -> dict[str, Any]:
+    return resource("nova", configmap("nova-{{ name }}", cluster="{{ cluster_name }}") + extra, **options)
+
+
+def cinder(value: str = "{{ availability_zone }}") -> dict[str, Any]:
+    return resource("cinder", configmap("cinder-{{ availability_zone }}", zone=value), scope="datacenter")
+
+
+def named(name: str) -> ObjectId:
+    return ObjectId("", "ConfigMap", "monsoon3", name)
+
+
+async def test_the_first_delta_says_all_with_every_manifest(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell(sequence=3)
+        delta = await scene.delta(1)
+    assert delta.index.keys() == set(map(named, ("nova-bb1", "nova-bb2", "cinder-qa-de-1a", "cinder-qa-de-1b")))
+    assert delta.manifests.keys() == delta.index.keys()
+    entry = delta.index[named("nova-bb1")]
+    assert (entry.template, entry.unit) == ("monsoon3/nova", BB1)
+    manifest = scene.opened(delta)[named("nova-bb1")]
+    assert manifest["data"] == {"cluster": "productionbb001"}
+    assert entry.digest == configuration().keyring.digest(manifest)
+    assert delta.provenance.inventory == Revision(1, 3)
+    assert (delta.provenance.templates, delta.provenance.cells) == (scene.templates.position, scene.cells.position)
+    assert delta.provenance.config == 1
+    assert set(delta.templates) == {"monsoon3/nova", "monsoon3/cinder"}
+    assert len(delta.units) == 5
+    assert delta.unknown == ()
+
+
+async def test_a_manifest_on_the_bus_cannot_be_read(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.tell()
+        delta = await scene.delta(1)
+    body = delta.manifests[named("nova-bb1")]
+    assert b"productionbb001" not in body
+    assert b"ConfigMap" not in body
+
+
+async def test_an_unchanged_input_renders_and_states_nothing(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()) as service:
+        await scene.tell()
+        await scene.delta(1)
+        assert len(scene.engine.jobs) == 4
+        scene.templates.moved()
+        await scene.tell()
+        scene.configuration.becomes(configuration())
+        await scene.tell(host=OTHER)
+        await scene.delta(1, OTHER)
+        assert len(scene.engine.jobs) == 8
+        assert service.vcenters[HOST].rendered == 4
+    assert len(scene.deltas()) == 1
+
+
+async def test_a_changed_cluster_alone_is_rendered_again(scene: Scene) -> None:
+    changed = tuple(
+        each.model_copy(update={"bridge": "br-other"}) if each.name == "bb1" else each for each in inventory().clusters
+    )
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        await scene.delta(1)
+        del scene.engine.jobs[:]
+        await scene.tell(sequence=2, clusters=changed)
+        second = await scene.delta(2)
+        assert scene.engine.jobs == [(NOVA, "bb1")]
+    assert second.manifests == {}, "what it yields has not changed"
+    assert second.index == scene.deltas()[0].index
+    assert second.provenance.inventory == Revision(1, 2)
+
+
+async def test_a_removed_cluster_leaves_the_index(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        await scene.delta(1)
+        await scene.tell(sequence=2, clusters=only("productionbb001"))
+        second = await scene.delta(2)
+    assert second.index.keys() == {named("nova-bb1"), named("cinder-qa-de-1a")}
+    assert BB2 not in second.units
+    assert second.unknown == ()
+
+
+async def test_an_unknown_cluster_is_unknown_and_not_absent(scene: Scene) -> None:
+    unread = UnknownCluster(
+        moid="x", role="cluster", cluster_name="productionbb002", availability_zone="qa-de-1b", reason="unread"
+    )
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell(clusters=only("productionbb001"), unknown=(unread,))
+        delta = await scene.delta(1)
+    assert {(each.template, each.unit) for each in delta.unknown} == {
+        (None, BB2),
+        (None, Unit("datacenter", "qa-de-1b")),
+    }
+    assert BB2 in delta.units
+
+
+async def test_an_older_inventory_changes_nothing(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.tell(sequence=5)
+        await scene.delta(1)
+        await scene.tell(sequence=4, clusters=())
+        newer_zone = ZoneSource(revision=Revision(2, 1), serial=8)
+        await scene.tell(sequence=6, zone=newer_zone)
+        second = await scene.delta(2)
+        await scene.tell(sequence=7, clusters=())
+        await scene.tell(host=OTHER)
+        await scene.delta(1, OTHER)
+    assert second.index == scene.deltas()[0].index
+    assert len(scene.deltas()) == 2
+
+
+async def test_an_edited_template_alone_is_rendered_again_and_sent(scene: Scene) -> None:
+    second_nova = nova("  more: x\n")
+    kept = cinder()
+    async with scene.renderer(nova(), kept):
+        await scene.tell()
+        first = await scene.delta(1)
+        del scene.engine.jobs[:]
+        scene.templates.hold(second_nova, kept)
+        second = await scene.delta(2)
+        assert sorted(scene.engine.jobs) == [(NOVA, "bb1"), (NOVA, "bb2")]
+    assert second.manifests.keys() == {named("nova-bb1"), named("nova-bb2")}
+    assert second.index[named("cinder-qa-de-1a")] == first.index[named("cinder-qa-de-1a")]
+    assert second.templates["monsoon3/nova"] != first.templates["monsoon3/nova"]
+    assert second.provenance.templates > first.provenance.templates
+    assert second.inputs == first.inputs
+
+
+async def test_templates_that_load_the_edited_one_are_rendered_again(scene: Scene) -> None:
+    loading = resource("loading", '{% include "vcenter_library/monsoon3/" ~ vcenter_name ~ ".yaml.j2" %}')
+    other = nova()
+    async with scene.renderer(loading, other, resource("vc-a-0", configmap("old"), scope="library")):
+        await scene.tell()
+        await scene.delta(1)
+        del scene.engine.jobs[:]
+        scene.templates.hold(loading, other, resource("vc-a-0", configmap("new"), scope="library"))
+        second = await scene.delta(2)
+        assert {path for path, _ in scene.engine.jobs} == {"vcenter_cluster/monsoon3/loading.yaml.j2"}
+        assert named("new") in second.index
+        assert named("old") not in second.index
+        scene.templates.hold(loading, other)
+        third = await scene.delta(3)
+        assert {each.template for each in third.unknown} == {"monsoon3/loading"}
+        scene.templates.hold(loading, other, resource("vc-a-0", configmap("back"), scope="library"))
+        assert named("back") in (await scene.delta(4)).index
+
+
+async def test_a_template_that_only_changed_its_status_renders_nothing(scene: Scene) -> None:
+    template = nova()
+    async with scene.renderer(template):
+        await scene.tell()
+        await scene.delta(1)
+        written = {**template, "metadata": template["metadata"] | {"resourceVersion": "999999"}, "status": {"x": 1}}
+        scene.templates.hold(written)
+        await scene.tell(host=OTHER)
+        await scene.delta(1, OTHER)
+        assert len(scene.engine.jobs) == 4
+    assert len(scene.deltas()) == 1
+
+
+async def test_a_deleted_template_leaves_index_and_list(scene: Scene) -> None:
+    kept = cinder()
+    async with scene.renderer(nova(), kept):
+        await scene.tell()
+        await scene.delta(1)
+        scene.templates.hold(kept)
+        second = await scene.delta(2)
+    assert set(second.templates) == {"monsoon3/cinder"}
+    assert named("nova-bb1") not in second.index
+    assert second.unknown == ()
+
+
+async def test_a_broken_template_is_unknown_logged_once_and_mended(scene: Scene) -> None:
+    kept = cinder()
+    broken = nova("  broken: {{ name.x.y }}\n")
+    with capture_logs() as logs:
+        async with scene.renderer(nova(), kept):
+            await scene.tell()
+            first = await scene.delta(1)
+            scene.templates.hold(broken, kept)
+            second = await scene.delta(2)
+            await scene.tell(sequence=2)
+            await scene.delta(3)
+            scene.templates.hold(nova(), kept)
+            fourth = await scene.delta(4)
+    assert {(each.template, each.unit) for each in second.unknown} == {("monsoon3/nova", BB1), ("monsoon3/nova", BB2)}
+    assert f"{NOVA}, line 6: UndefinedError" in second.unknown[0].reason
+    assert second.index.keys() == {named("cinder-qa-de-1a"), named("cinder-qa-de-1b")}
+    assert "monsoon3/nova" in second.templates
+    assert (fourth.index, fourth.unknown) == (first.index, ())
+    failed = [each for each in logs if each["event"] == "template failed"]
+    assert [(each["template"], each["scope"], each["availability_zone"], each["cluster"]) for each in failed] == [
+        ("monsoon3/nova", "cluster", "qa-de-1a", "productionbb001"),
+        ("monsoon3/nova", "cluster", "qa-de-1b", "productionbb002"),
+    ]
+    assert all("line 6" in each["error"] for each in failed)
+    assert [each["event"] for each in logs].count("all templates render again") == 1
+
+
+async def test_a_runaway_template_is_unknown_and_holds_up_no_other_vcenter(scene: Scene) -> None:
+    """With the real engine: vc-a-0 runs it, and vc-b-0 is stated meanwhile."""
+    loops = "{% for i in range(9999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    endless = f"{{% if vcenter_name == 'vc-a-0' %}}{loops}{{% endif %}}"
+    async with ProcessEngine(Bounds(seconds=0.5)) as engine:
+        scene.engine = engine
+        async with scene.renderer(nova(), resource("runaway", endless + configmap("runaway-{{ name }}"))):
+            await scene.tell()
+            await scene.tell(host=OTHER)
+            await scene.delta(1, OTHER)
+            assert not scene.deltas(HOST)
+            delta = await scene.delta(1)
+    assert {each.template for each in delta.unknown} == {"monsoon3/runaway"}
+    assert {each.name for each in delta.index} == {"nova-bb1", "nova-bb2"}
+    assert "takes more than 0.5 s of CPU time" in delta.unknown[0].reason
+    (other,) = scene.deltas(OTHER)
+    assert other.unknown == ()
+
+
+async def test_what_took_too_long_is_tried_again_later(scene: Scene) -> None:
+    slow = Rendered(failure=Failure("takes too long", NOVA, passing=True), loaded={})
+    scene.engine.instead[NOVA] = slow
+    async with scene.renderer(nova(), repeat_every=0.2):
+        await scene.tell()
+        assert len((await scene.delta(1)).unknown) == 2
+        scene.engine.instead.clear()
+        await becomes(lambda: scene.deltas()[-1].unknown == (), "rendered after all")
+
+
+async def test_a_template_for_a_service_user_is_unknown_for_every_unit(scene: Scene) -> None:
+    async with scene.renderer(nova(**{"uses-service-user": "nova"})):
+        await scene.tell()
+        delta = await scene.delta(1)
+        assert scene.engine.jobs == []
+    assert [(each.template, each.unit) for each in delta.unknown] == [("monsoon3/nova", None)]
+    assert "Vault" in delta.unknown[0].reason
+
+
+async def test_nothing_is_stated_before_everything_is_known(scene: Scene) -> None:
+    scene.cells.away = unreachable()
+    scene.collector.knows[HOST] = inventory()
+    async with scene.renderer(nova()):
+        await becomes(lambda: scene.templates.fresh_lists, "a look")
+        await scene.tell()
+        assert not scene.collector.requests
+        scene.cells.away = None
+        await scene.taken()
+        await scene.delta(1)
+    assert scene.templates.fresh_lists >= 2
+
+
+@pytest.mark.parametrize("problem", ["none", "malformed"])
+async def test_without_cells_the_old_state_stays(scene: Scene, problem: str) -> None:
+    malformed = [
+        {**CELLS_AS_LISTED[0], "data": {}, "metadata": CELLS_AS_LISTED[0]["metadata"] | {"resourceVersion": "6"}}
+    ]
+    with capture_logs() as logs:
+        async with scene.renderer(nova()):
+            await scene.tell()
+            await scene.delta(1)
+            scene.cells.hold(*([] if problem == "none" else malformed))
+            await becomes(lambda: any("cells" in each["event"] for each in logs), "it is told")
+            await scene.tell(sequence=2, clusters=())
+            scene.templates.hold(nova("  more: x\n"))
+            await scene.tell(host=OTHER)
+            await becomes(lambda: scene.service is not None and OTHER in scene.service.vcenters, "it came")
+            assert (len(scene.deltas()), len(scene.deltas(OTHER))) == (1, 0)
+            scene.cells.hold(*CELLS_AS_LISTED)
+            second = await scene.delta(2)
+            await scene.delta(1, OTHER)
+    assert second.index == {}
+    assert second.provenance.inventory == Revision(1, 2)
+    assert [each["event"] for each in logs].count("nothing is rendered until the cells are known") == 1
+
+
+async def test_changed_cells_and_secret_are_stated(scene: Scene) -> None:
+    template = nova("  cells: {{ cells | join('-') }}\n  mine: {{ mine }}\n")
+    async with scene.renderer(template):
+        await scene.tell()
+        first = await scene.delta(1)
+        version = {"metadata": CELLS_AS_LISTED[0]["metadata"] | {"resourceVersion": "7"}}
+        scene.cells.hold({**CELLS_AS_LISTED[0], "data": {"cells": "cell3"}, **version})
+        second = await scene.delta(2)
+        assert scene.opened(second)[named("nova-bb1")]["data"]["cells"] == "cell3"
+        scene.configuration.becomes(configuration(8, mine="yes"))
+        third = await scene.delta(3)
+        assert scene.opened(third)[named("nova-bb1")]["data"]["mine"] is True
+        scene.configuration.becomes(configuration(9, mine="yes", tsig_key="c2VjcmV0"))
+        fourth = await scene.delta(4)
+    assert len({first.inputs, second.inputs, third.inputs, fourth.inputs}) == 4
+    assert (third.provenance.config, fourth.provenance.config) == (8, 9)
+    assert fourth.manifests == {}
+    assert len(scene.engine.jobs) == 6
+
+
+async def test_a_new_key_seals_everything_anew(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.tell()
+        first = await scene.delta(1)
+        other = "b3RoZXIga2V5IHRoYXQgaXMgdXNlZCBpbiB0ZXN0cw=="
+        scene.configuration.becomes(configuration(2, bus_key=other, bus_key_previous=BUS_KEY))
+        second = await scene.delta(2)
+    assert scene.opened(second).keys() == second.index.keys() == first.index.keys()
+    assert second.index != first.index
+
+
+async def test_without_a_key_nothing_is_stated_until_there_is_one(scene: Scene) -> None:
+    scene.configuration.configuration = Configuration.parse({"username": "u", "password": "p"}, 1)
+    with capture_logs() as logs:
+        async with scene.renderer(nova()):
+            await scene.tell()
+            await becomes(lambda: any("Secret" in each["event"] for each in logs), "it is told")
+            scene.configuration.becomes(configuration(2))
+            await scene.delta(1)
+    assert not scene.broker.parked[Stage.RENDERER]
+
+
+async def test_a_wrong_secret_delays_the_taking(scene: Scene) -> None:
+    scene.configuration.problem = ConfigurationError("Secret vcenter-operator: key 'username' is missing")
+    async with scene.renderer(nova()):
+        await becomes(lambda: scene.templates.fresh_lists, "a look")
+        assert not scene.collector.requests
+        scene.configuration.problem = None
+        await scene.taken()
+
+
+async def test_a_vcenter_that_is_gone_is_stated_gone_even_without_cells(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.tell()
+        await scene.delta(1)
+        scene.cells.hold()
+        await scene.tell(sequence=2, present=False, clusters=())
+        second = await scene.delta(2)
+        assert not second.present
+        assert (second.index, second.units) == ({}, ())
+        scene.cells.hold(*CELLS_AS_LISTED)
+        await scene.tell(sequence=3)
+        await becomes(lambda: scene.deltas()[-1].present, "back")
+    assert len(scene.deltas()[-1].manifests) == 2
+
+
+async def test_a_taken_partition_is_asked_for_and_restated_after_a_restart(scene: Scene) -> None:
+    scene.collector.knows[HOST] = inventory(sequence=4)
+    async with scene.renderer(nova()):
+        await scene.taken()
+        first = await scene.delta(1)
+    lists = scene.templates.fresh_lists
+    scene.bus = type(scene.bus)(scene.broker, scene.epochs)
+    async with scene.renderer():
+        second = await scene.delta(2)
+    assert scene.templates.fresh_lists > lists
+    assert (second.index, second.provenance) == (first.index, first.provenance)
+    assert second.manifests.keys() == second.index.keys()
+
+
+async def test_lacking_manifests_are_sent_when_asked_for_and_nothing_else(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        first = await scene.delta(1)
+        jobs = len(scene.engine.jobs)
+        partition = scene.bus.topology.partition(Stage.RENDERER, HOST)
+        wanted = (named("nova-bb1"), named("never-there"))
+        request = ResyncRequest(stage=Stage.RENDERER, partition=partition, host=HOST, objects=wanted)
+        await scene.neighbours.request(request)
+        second = await scene.delta(2)
+        await scene.neighbours.request(ResyncRequest(stage=Stage.RENDERER, partition=partition))
+        third = await scene.delta(3)
+        assert len(scene.engine.jobs) == jobs
+    assert scene.opened(second) == {named("nova-bb1"): scene.opened(first)[named("nova-bb1")]}
+    assert third.manifests == {}
+    assert first.index == second.index == third.index
+    assert second.trace.correlation_id == request.trace.correlation_id
+    assert first.provenance == second.provenance == third.provenance
+
+
+async def test_a_delta_causes_no_more_manifests_than_fit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcenter_operator.renderer.vcenter.MANIFEST_BYTES", 1000)
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        delta = await scene.delta(1)
+    assert 0 < len(delta.manifests) < len(delta.index) == 4
+
+
+async def test_statements_are_repeated_without_manifests(scene: Scene) -> None:
+    async with scene.renderer(nova(), repeat_every=0.1):
+        await scene.tell()
+        first, again, once_more = [await scene.delta(number) for number in (1, 2, 3)]
+        assert len(scene.engine.jobs) == 2
+    assert again.index == first.index
+    assert again.provenance == once_more.provenance == first.provenance
+    assert again.manifests == {}
+    assert len({first.trace.message_id, again.trace.message_id, once_more.trace.message_id}) == 3
+    assert again.trace.correlation_id == first.trace.correlation_id
+
+
+async def test_a_failed_publish_is_made_good(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.taken()
+        scene.bus.failures = 1
+        await scene.tell()
+        await scene.delta(1)
+        scene.bus.failures = 2
+        scene.templates.hold(nova("  more: x\n"))
+        second = await scene.delta(2)
+        assert scene.bus.failures == 0
+    assert second.manifests.keys() == {named("nova-bb1"), named("nova-bb2")}
+    assert len(scene.engine.jobs) == 4
+
+
+async def test_the_chain_of_causes_goes_on(scene: Scene) -> None:
+    stated = inventory()
+    async with scene.renderer(nova()):
+        await scene.neighbours.publish(stated)
+        delta = await scene.delta(1)
+    assert delta.trace.correlation_id == stated.trace.correlation_id
+    assert delta.trace.causation_id == stated.trace.message_id
+
+
+async def test_nothing_is_stated_for_a_partition_that_was_lost(scene: Scene) -> None:
+    async with scene.renderer(nova()) as service:
+        await scene.tell()
+        await scene.delta(1)
+        vcenter = service.vcenters[HOST]
+        vcenter.ownership.end()
+        scene.templates.hold(nova("  more: x\n"))
+        await becomes(lambda: vcenter.refreshing is not None and vcenter.refreshing.done(), "it gave up")
+        await service.release(vcenter.ownership)
+        assert HOST not in service.vcenters
+    assert len(scene.deltas()) == 1
+
+
+async def test_a_change_while_rendering_is_not_forgotten(scene: Scene) -> None:
+    scene.engine.waits_for = asyncio.Event()
+    async with scene.renderer(nova()) as service:
+        await scene.tell()
+        await becomes(lambda: HOST in service.vcenters, "it came")
+        scene.templates.hold(nova("  more: x\n"))
+        await becomes(lambda: service.vcenters[HOST].refreshing is not None, "it is told")
+        scene.engine.waits_for.set()
+        await becomes(lambda: scene.deltas() and scene.opened(scene.deltas()[-1]), "stated")
+        await becomes(
+            lambda: any("more" in each["data"] for delta in scene.deltas() for each in scene.opened(delta).values()),
+            "the newer one",
+        )
+
+
+async def test_the_bus_being_away_delays_the_taking(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = scene.bus.request, []
+
+    async def request(what: ResyncRequest) -> None:
+        asked.append(what)
+        if len(asked) <= 2:
+            raise BusUnavailable("the broker is away")
+        await real(what)
+
+    monkeypatch.setattr(scene.bus, "request", request)
+    async with scene.renderer(nova()):
+        await scene.taken()
