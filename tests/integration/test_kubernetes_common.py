@@ -251,6 +251,21 @@ async def test_a_resource_version_that_expired_leads_to_a_new_list(client: ApiCl
         await until(lambda: names(watcher.snapshot) == ["a"])
 
 
+async def test_a_server_that_was_set_back_is_believed(
+    client: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch from a resourceVersion of the future shows nothing, without an error."""
+    monkeypatch.setattr(watching, "_SILENT_FOR", 1.0)
+    templates = replace(TEMPLATES, namespace=namespace)
+    async with Watcher(client, templates) as watcher:
+        before = await watcher.fresh()
+        watcher._state.revision += 10**6
+        await Api(client).create(templates.path(), template(namespace, "a"), field_manager=ME)
+        await until(lambda: names(watcher.snapshot) == ["a"])
+        assert watcher.snapshot is not None
+        assert watcher.snapshot.position >= before.position
+
+
 async def test_a_kind_that_comes_later_is_found_then(stack: Stack, connected: Connect) -> None:
     server = stack.start_kubernetes()
     try:

@@ -116,6 +116,7 @@ def _inside(configuration: Configuration, settings: Settings) -> Surroundings:
 async def _outside(configuration: Configuration, settings: Settings) -> Surroundings:
     path = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     try:
+        _refuse_absent(path)
         await config.load_kube_config(config_file=path, client_configuration=configuration)
         context = config.list_kube_config_contexts(config_file=path)[1]
     except (config.ConfigException, OSError, TypeError, AssertionError, yaml.YAMLError) as error:
@@ -131,6 +132,11 @@ async def _outside(configuration: Configuration, settings: Settings) -> Surround
         domain=_domain(settings.service_domain or f"cc.{region[0] if region else ''}.cloud.sap"),
         incluster=False,
     )
+
+
+def _refuse_absent(kubeconfig: str) -> None:
+    if not any(Path(path).expanduser().exists() for path in kubeconfig.split(os.pathsep) if path):
+        raise FileNotFoundError("does not exist")
 
 
 def search_domain(resolv_conf: str) -> str | None:
