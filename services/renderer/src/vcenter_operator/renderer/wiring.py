@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.common.watching import Watched
-from vcenter_operator.renderer.adapters import embedded as folder
-from vcenter_operator.renderer.adapters import kubernetes
+from vcenter_operator.renderer.adapters.embedded import templates_and_cells
 from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.inputs import WatchedInputs
 from vcenter_operator.renderer.service import RendererService
@@ -19,9 +18,11 @@ from vcenter_operator.renderer.vcenter import Setting
 @asynccontextmanager
 async def on_kubernetes(settings: RendererSettings, platform: Platform) -> AsyncIterator[RendererService]:
     """With the templates, cells and Secret of a cluster."""
+    from vcenter_operator.renderer.adapters import kubernetes as cluster  # noqa: PLC0415 - not needed on files
+
     assert platform.kubernetes is not None
     async with (
-        kubernetes.templates_and_cells(platform.kubernetes) as (templates, cells),
+        cluster.templates_and_cells(platform.kubernetes) as (templates, cells),
         _service(settings, platform, templates, cells) as service,
     ):
         yield service
@@ -31,7 +32,7 @@ async def on_kubernetes(settings: RendererSettings, platform: Platform) -> Async
 async def embedded(settings: RendererSettings, platform: Platform) -> AsyncIterator[RendererService]:
     """With those of a folder."""
     assert platform.manifests is not None
-    templates, cells = folder.templates_and_cells(platform.manifests)
+    templates, cells = templates_and_cells(platform.manifests)
     async with _service(settings, platform, templates, cells) as service:
         yield service
 
