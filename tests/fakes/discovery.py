@@ -43,12 +43,16 @@ class Bus(InProcessBus):
 
     refusing = False
     hanging = False
+    slow: asyncio.Event | None = None
+    """What is published arrives when this is set."""
 
     async def publish(self, statement: Statement) -> None:
         if self.hanging:
             await asyncio.Event().wait()
         if self.refusing:
             raise BusUnavailable("the broker is away")
+        if self.slow is not None:
+            await self.slow.wait()
         await super().publish(statement)
 
 

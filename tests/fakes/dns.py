@@ -54,6 +54,8 @@ class Behaviour(Enum):
     """Everything but IXFR, which is answered with NOTIMP."""
     BROKEN_INCREMENT = auto()
     """Everything but IXFR, which answers with differences from a serial that nobody asked for."""
+    CUT_INCREMENT = auto()
+    """Everything but IXFR, at which the connection ends."""
     EMPTY = auto()
     """The transfer is complete, and has nothing but its SOA: no NS, no names."""
     UNSIGNED = auto()
@@ -62,7 +64,8 @@ class Behaviour(Enum):
 
 B = Behaviour
 _SPARES_THE_SERIAL = {
-    B.RIGHT, B.NO_TRANSFER, B.HALF_TRANSFER, B.HANGING_TRANSFER, B.NO_INCREMENT, B.BROKEN_INCREMENT, B.EMPTY, B.UNSIGNED
+    B.RIGHT, B.NO_TRANSFER, B.HALF_TRANSFER, B.HANGING_TRANSFER, B.NO_INCREMENT, B.BROKEN_INCREMENT, B.CUT_INCREMENT,
+    B.EMPTY, B.UNSIGNED,
 }  # fmt: skip
 
 
@@ -123,6 +126,8 @@ class FakeDns:
         match self.behaviour:
             case B.NO_TRANSFER:
                 response.set_rcode(dns.rcode.REFUSED)
+            case B.CUT_INCREMENT if incremental:
+                return b""
             case B.NO_INCREMENT if incremental:
                 response.set_rcode(dns.rcode.NOTIMP)
             case B.BROKEN_INCREMENT if incremental:
@@ -174,7 +179,7 @@ class FakeDns:
             if answer is None or self.behaviour is B.HANGING_TRANSFER:
                 await reader.read()
                 return
-            if self.behaviour in (B.EOF, B.CUT_OFF, B.HALF_TRANSFER):
+            if not answer or self.behaviour in (B.CUT_OFF, B.HALF_TRANSFER):
                 writer.write_eof()
                 await reader.read()
                 return

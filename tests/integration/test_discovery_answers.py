@@ -130,6 +130,16 @@ async def test_where_an_incremental_transfer_fails_the_whole_zone_is_taken(
     assert setting.server.asked == {"AXFR/tcp": 2, "IXFR/tcp": 1}
 
 
+async def test_after_an_incremental_transfer_that_was_cut_the_whole_zone_is_taken(setting: Setting) -> None:
+    await setting.hosts()
+    setting.server.behaviour = B.CUT_INCREMENT
+    setting.server.hold({"vc-c-0": "10.0.0.3"})
+    with pytest.raises(ZoneUnavailable):
+        await setting.hosts()
+    assert await setting.hosts() == {"vc-c-0"}
+    assert setting.server.asked == {"AXFR/tcp": 2, "IXFR/tcp": 1}
+
+
 async def test_a_serial_that_went_backwards_is_taken_whole_into_a_fresh_zone(setting: Setting) -> None:
     await setting.zone.version()
     await setting.hosts()

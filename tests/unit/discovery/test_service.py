@@ -99,7 +99,7 @@ async def test_while_the_zone_cannot_be_read_what_was_known_stays_and_is_repeate
     scene.zone.hold(TWO)
     with capture_logs() as logs:
         async with scene.discovery():
-            await becomes(lambda: len(scene.heard) == 2, "both stated")
+            await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "both stated")
             scene.zone.failure = away
             await becomes(lambda: condition(scene, "vc-a-0") == ("Unknown", "ServerUnreachable"), "the trouble shown")
             before = len(scene.heard)
@@ -188,6 +188,19 @@ async def test_what_cannot_be_published_is_retried_and_the_newest_is_what_is_sai
         bus.refusing = False
         await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "both stated")
     assert [change.addresses for change in scene.of("vc-a-0")] == [("10.0.0.9",)]
+
+
+async def test_what_is_found_while_something_older_is_on_its_way_is_said_as_well(scene: Scene) -> None:
+    scene.zone.hold({"vc-a-0": "10.0.0.1"})
+    bus = scene.bus()
+    bus.slow = asyncio.Event()
+    async with scene.discovery(bus):
+        await becomes(lambda: len(scene.store.records) == 1, "recorded, and on its way")
+        scene.zone.hold({"vc-a-0": "10.0.0.9"})
+        await becomes(lambda: len(scene.zone.transfers) == 2, "the change seen")
+        bus.slow.set()
+        await becomes(lambda: [change.addresses for change in scene.heard][-1:] == [("10.0.0.9",)], "the change stated")
+    assert scene.store.discovered(fqdn("vc-a-0")).addresses == ("10.0.0.9",)
 
 
 async def test_resync_repeats_one_or_all_with_their_revisions(scene: Scene) -> None:

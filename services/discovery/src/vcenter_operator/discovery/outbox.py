@@ -142,9 +142,8 @@ class Outbox:
             raise OwnershipLost(f"a later owner of the zone (epoch {found.discovered.revision.epoch}) wrote the record")
         return found.version
 
-    @staticmethod
-    def _report(host: str, error: Exception, failures: int) -> None:
-        if failures > 1:
+    def _report(self, host: str, error: Exception, failures: int) -> None:
+        if failures > 1 or not self._ownership.held:
             log.debug("still not stated", vcenter=host, error=str(error), attempts=failures)
         elif isinstance(error, (OperatorError, TimeoutError)):
             text = str(error) or "no answer in time"
