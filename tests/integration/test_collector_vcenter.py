@@ -266,7 +266,7 @@ async def test_a_call_that_is_cancelled_ends_at_once_and_logs_out(vcsim: Vcsim) 
         waiting.cancel()
         await asyncio.wait([waiting])
         await opened.close()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 1.9, "it had to be given up, rather than cut off"
     assert vcsim.calls()["Logout"] == 1
 
 

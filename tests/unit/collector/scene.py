@@ -193,18 +193,20 @@ class Scene:
         """What discovery states."""
         await self.outside.publish(change)
 
-    @asynccontextmanager
-    async def collector(self, bus: Bus | None = None) -> AsyncIterator[Bus]:
-        """A replica, killed at the end of the block."""
-        bus = bus or Bus(self.broker, self.epochs)
-        service = CollectorService(
+    def service(self, bus: Bus) -> CollectorService:
+        return CollectorService(
             bus=bus,
             store=self.store,
             configuration=self.secret,
             vcenters=self.vcenters,
             settings=self.settings,
         )
-        task = asyncio.create_task(service.run())
+
+    @asynccontextmanager
+    async def collector(self, bus: Bus | None = None) -> AsyncIterator[Bus]:
+        """A replica, killed at the end of the block."""
+        bus = bus or Bus(self.broker, self.epochs)
+        task = asyncio.create_task(self.service(bus).run())
         try:
             yield bus
             assert not task.done(), "the collector ended by itself"

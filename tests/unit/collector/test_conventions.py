@@ -6,7 +6,7 @@ import os.path
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcenter_operator.collector.core import conventions
@@ -44,6 +44,7 @@ def test_the_name_of_a_cluster_tells_its_role_and_name(cluster: str, expected: t
     assert Convention().name(cluster) == expected
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"bb0*[0-9]{1,6}", fullmatch=True))
 def test_templates_can_compute_the_number_of_a_building_block(block: str) -> None:
     found = Convention().name(f"production{block}")
@@ -87,6 +88,7 @@ def test_datastore_regex(datastores: list[str], expected: str) -> None:
     assert conventions.datastore_regex(datastores) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(NAMES))
 def test_datastore_regex_is_the_longest_common_prefix_of_the_ephemeral_ones(names: list[str]) -> None:
     pattern = conventions.datastore_regex(names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcenter_operator.collector.core.conventions import Convention
@@ -233,6 +233,7 @@ ANSWERS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(CLUSTERS, unique_by=lambda c: c.moid), st.lists(RECORDED), ANSWERS, st.randoms())
 def test_whatever_is_read_nothing_recorded_is_lost_without_evidence(
     clusters: list[SeenCluster],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.vcenter import cluster
 from tests.unit.collector.scene import HOST, OTHER, Bus, Scene, becomes, present
 from vcenter_operator.collector.ports import CertificateRefused, Endpoint, NotAnswering, SessionEnded, Unreachable
+from vcenter_operator.common.bus.port import Ownership
+from vcenter_operator.common.errors import OwnershipLost
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ResyncRequest, Stage
 
@@ -110,6 +114,7 @@ async def test_a_vcenter_that_left_the_zone_is_stated_gone_and_its_session_ended
         await scene.say(present(revision=Revision(1, 3)))
         await becomes(lambda: scene.unknown() == ["productiona"], "unknown")
         assert scene.last().revision == Revision(1, 3)
+    assert [inventory.present for inventory in scene.inventories()] == [True, False, True]
 
 
 async def test_a_vcenter_that_is_gone_before_it_was_ever_seen_is_stated_gone(scene: Scene) -> None:
@@ -130,6 +135,20 @@ async def test_an_older_statement_of_discovery_changes_nothing(scene: Scene) -> 
         await becomes(lambda: is_stated(scene, *ALL), "the change stated")
     assert all(inventory.present for inventory in scene.inventories())
     assert len(vcenter.endpoints) == 1
+
+
+async def test_not_even_one_that_the_bus_lets_through(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    service = scene.service(scene.outside)
+    ownership = Ownership(Stage.COLLECTOR, 0, 1)
+    await service.take(ownership)
+    await service.handle(present(revision=Revision(2, 5)), ownership)
+    await becomes(lambda: is_stated(scene, "productiona"), "stated")
+    await service.handle(present(revision=Revision(2, 4), present=False), ownership)
+    assert vcenter.open == 1
+    await service.release(ownership)
+    with pytest.raises(OwnershipLost):
+        await service.handle(present(revision=Revision(2, 6)), ownership)
 
 
 async def test_a_newer_zone_is_passed_on_without_a_new_session(scene: Scene) -> None:
@@ -198,9 +217,18 @@ async def test_three_refused_logins_are_enough_until_the_password_changes(scene:
         await becomes(lambda: "3 times in a row" in scene.shown("Connected")[1], "shown")
         assert len(vcenter.endpoints) == 3
         assert scene.shown("Connected")[0] == "LoginRefused"
+    # Whoever takes it over goes on counting: a rolling restart must not lock the account either.
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: len(vcenter.endpoints) == 4, "one more try")
+        await scene.say(present(revision=Revision(1, 2)))
+        scene.vcenter(B, host=OTHER)
+        await scene.say(present(OTHER))
+        await becomes(lambda: is_stated(scene, "productionb", host=OTHER), "another")
+        assert len(vcenter.endpoints) == 4
         scene.secret.set("seed")
         await becomes(lambda: is_stated(scene, "productiona"), "logged on with the new password")
-    assert len(vcenter.endpoints) == 4
+    assert len(vcenter.endpoints) == 5
 
 
 async def test_a_changed_password_is_used_at_once(scene: Scene) -> None:
@@ -258,6 +286,24 @@ async def test_a_broker_that_is_away_is_waited_for_on_the_same_session(scene: Sc
         await becomes(lambda: is_stated(scene, "productiona"), "stated")
     assert len(vcenter.endpoints) == 1
     assert scene.last().revision == Revision(1, 1)
+
+
+async def test_an_ownership_that_lapsed_and_was_confirmed_again_goes_on(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    service = scene.service(scene.outside)
+    ownership = Ownership(Stage.COLLECTOR, 0, 1, valid_for=3600)
+    await service.take(ownership)
+    await service.handle(present(), ownership)
+    await becomes(lambda: is_stated(scene, "productiona"), "stated")
+    ownership.confirmed_at = float("-inf")
+    vcenter.readings = 0
+    vcenter.hold(A, B)
+    await becomes(lambda: vcenter.readings > 2, "read again")
+    assert is_stated(scene, "productiona"), "nothing is stated meanwhile"
+    ownership.renew()
+    await becomes(lambda: is_stated(scene, *ALL), "stated")
+    await service.release(ownership)
+    assert vcenter.open == 0
 
 
 async def test_a_record_that_is_away_is_waited_for(scene: Scene) -> None:

@@ -133,7 +133,9 @@ async def test_nothing_has_an_effect_once_the_ownership_is_lost() -> None:
     await stands.state(conclusion)
     effects = len(journal)
     ownership.end()
+    stands.adopt(present(revision=Revision(2, 1)))
     for effect in (
+        stands.publish(),
         stands.repeat(),
         stands.show(connected("False", "Unreachable", "Connection refused")),
         stands.state(await read(stands, [A, B])),

@@ -51,6 +51,10 @@ class Standing:
         """The clusters that were stated and are not proven gone; after `recall`."""
         return self._section.clusters
 
+    def shows(self, reason: str) -> bool:
+        """Whether a condition in the record has this reason; after `recall`."""
+        return any(condition.reason == reason for condition in self._section.conditions)
+
     async def recall(self) -> None:
         """Reads the record, the first time."""
         if self._recalled:

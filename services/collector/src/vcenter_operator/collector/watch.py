@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import NoReturn
 
 import structlog
@@ -17,12 +16,12 @@ from vcenter_operator.collector.core.evidence import Conclusion, Listed, conclud
 from vcenter_operator.collector.ports import Credentials, Endpoint, LoginRefused, VCenter, VCenterError, VCenters
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing, connected
-from vcenter_operator.common.errors import OperatorError, OwnershipLost, PermanentError
+from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.errors import OperatorError, PermanentError
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
 
-_FIRST_RETRY = 0.5
 _REFUSALS = 3
 """Refused logins in a row after which the account is given a rest."""
 _SETTLE = 0.05
@@ -48,6 +47,7 @@ class Watch:
         self._unplaced: tuple[str, ...] = ()
         self._failures = 0
         self._refusals = 0
+        self._first = True
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -83,12 +83,10 @@ class Watch:
             self._task = None
 
     async def _run(self) -> None:
-        with structlog.contextvars.bound_contextvars(vcenter=self._standing.host), suppress(OwnershipLost):
+        with structlog.contextvars.bound_contextvars(vcenter=self._standing.host):
             while True:
                 try:
                     await self._watch()
-                except OwnershipLost:
-                    raise
                 except OperatorError as error:
                     failure = error
                 except Exception as error:
@@ -99,6 +97,9 @@ class Watch:
     async def _watch(self) -> NoReturn:
         """One session, until it fails."""
         await self._standing.recall()
+        if self._first and self._standing.shows(LoginRefused.reason):
+            self._refusals = _REFUSALS - 1  # those of the last owner count too: one more is enough
+        self._first = False
         vcenter = await self._vcenters.log_on(self._endpoint, await self._credentials(self._standing.host))
         self._refusals = 0
         try:
@@ -123,11 +124,12 @@ class Watch:
         return conclusion
 
     async def _stated(self, conclusion: Conclusion) -> bool:
-        """Whether it could be stated. If not it is read again after a delay, on the same session."""
+        """Whether it could be stated. If not it is read again after a delay, on the same session.
+
+        An ownership that lapsed is no exception: it may be confirmed again, and if it is not, `stop` follows.
+        """
         try:
             new = await self._standing.state(conclusion)
-        except OwnershipLost:
-            raise
         except OperatorError as error:
             self._failures += 1
             delay = self._backoff()
@@ -166,12 +168,9 @@ class Watch:
             reason = "NotConfigured" if isinstance(error, PermanentError) else "Waiting"
         try:
             await self._standing.show(connected("False", reason, message))
-        except OwnershipLost:
-            raise
         except OperatorError as problem:
             log.info("this cannot be recorded now, but with the next attempt", error=str(problem))
         return delay
 
     def _backoff(self) -> float:
-        delay = min(self._settings.retry_longest, _FIRST_RETRY * 2.0 ** min(self._failures - 1, 16))
-        return delay * random.uniform(0.5, 1)  # noqa: S311
+        return RetryDelays(longest=self._settings.retry_longest).after(self._failures)
