@@ -137,7 +137,7 @@ def test_an_old_inventory_after_a_newer_one_changes_nothing(region: Region) -> N
     region.expect(of_cluster(11, 13), of_zone("qa-de-1a"))
 
 
-ARCHIVE = "vcenter-operator.g1.archive.inventory"
+ARCHIVE = "vcenter-operator.g1.inventory.archive"
 QUEUE = "vcenter-operator.g1.renderer.0"
 
 
