@@ -45,12 +45,13 @@ class RabbitMQ:
     Quorum and stream queues need no plugin. ``kill`` is a SIGKILL to the whole node: what it had confirmed is there
     again after ``start``. The node trusts nobody but ``USER`` with a random password.
 
-    Attributes: ``url`` (amqp, vhost ``/``), ``tls_url`` (amqps, certificate for ``localhost``), ``ca`` (its authority).
+    Attributes: ``folder`` (its data and logs), ``url`` (amqp, vhost ``/``), ``tls_url`` (amqps, certificate for
+    ``localhost``), ``ca`` (its authority).
     """
 
     def __init__(self, installation: debian.Installation, folder: Path, ca: CertificateAuthority) -> None:
         self._installation = installation
-        self._folder = folder
+        self.folder = folder
         self._ports = _Ports(*(free_port() for _ in range(4)))
         self._node = f"vco-{secrets.token_hex(4)}@localhost"
         self.password = secrets.token_urlsafe(16)
@@ -156,7 +157,7 @@ class RabbitMQ:
         done = subprocess.run(
             [self._installation.path("/usr/lib/rabbitmq/bin/rabbitmqctl"), "--quiet", *arguments],
             env={**os.environ, **self._environment},
-            cwd=self._folder,
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -175,7 +176,7 @@ class RabbitMQ:
 
     @property
     def _environment(self) -> dict[str, str]:
-        folder = self._folder
+        folder = self.folder
         erlang = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false"
         return {
             **self._installation.environment,
@@ -210,10 +211,10 @@ class RabbitMQ:
             "log.console.level": "info",
         }
         lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
-        (self._folder / "rabbitmq.conf").write_text(lines)
-        (self._folder / "rabbitmq-env.conf").touch()
-        (self._folder / "enabled_plugins").write_text("[].\n")
-        cookie = self._folder / ".erlang.cookie"
+        (self.folder / "rabbitmq.conf").write_text(lines)
+        (self.folder / "rabbitmq-env.conf").touch()
+        (self.folder / "enabled_plugins").write_text("[].\n")
+        cookie = self.folder / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
 
