@@ -6,14 +6,16 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from vcenter_operator.applier.acting import Acting, Result
-from vcenter_operator.applier.core.decisions import Change, Plan, Policy, Refusal, Removal
+from vcenter_operator.applier.core.conditions import conditions
+from vcenter_operator.applier.core.decisions import Change, Plan, Policy, Refusal
 from vcenter_operator.applier.core.describe import describe_object, summarize
-from vcenter_operator.applier.core.outcome import Failure, Outcome
+from vcenter_operator.applier.core.outcome import Outcome
 from vcenter_operator.applier.core.plan import plan
 from vcenter_operator.applier.core.settling import section
 from vcenter_operator.applier.ports import Cluster, Freeze, Frozen, OnPlan
@@ -22,7 +24,7 @@ from vcenter_operator.applier.state import LEFT, VCenterState
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus.port import Bus
 from vcenter_operator.common.configuration import ConfigurationSource
-from vcenter_operator.common.errors import PermanentError, TransientError
+from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import ResyncRequest, Stage
 from vcenter_operator.common.sealing import Keyring
@@ -73,47 +75,47 @@ class Reconciler:
 
         `recorded`: the record was read just now. `look`: look afresh even where the plan from memory is empty.
         """
-        if look or state.holdings is None:
-            await self.look(state)
-        intended, done = self._plan(state), Result()
-        asked: tuple[ObjectId, ...] = ()
-        if not intended.quiet:
-            if not recorded and await self._newer_was_acted_on(state):
-                return
-            try:
-                intended, done = await self._act(state, intended)
-            except PermanentError as error:
-                await self._conclude(state, intended, Outcome(failed=_all_failed(intended, error)), ())
-                raise
-            asked = await self._ask(state, intended) if done.stopped is None else ()
-        elif look:
-            await self._narrow(state, [])
+        done = Result()
+        try:
+            if look or state.holdings is None:
+                await self.look(state)
+            intended = self._plan(state)
+            if not intended.quiet:
+                if not recorded and await self._newer_was_acted_on(state):
+                    return
+                intended = await self._act(state, intended, done)
+            elif look:
+                await self._narrow(state, [])
+        except OwnershipLost:
+            raise
+        except (TransientError, PermanentError) as error:
+            await self._conclude_broken(state, done, error)
+            raise
+        asked = await self._ask(state, intended) if done.stopped is None else ()
         outcome = _outcome(done, asked, dry_run=self._cluster.dry_run)
         if not look or outcome.changed or not intended.quiet:
             self._tell(state, intended, outcome)
-        await self._conclude(state, intended, outcome, [*done.deleted, *done.handed_over])
+        await self._conclude(state, intended, outcome, done)
         _raise_what_is_left(intended, done)
 
-    async def _act(self, state: VCenterState, intended: Plan) -> tuple[Plan, Result]:
-        """Looks, plans and carries out, again where something changed meanwhile. Returns the last plan, all results."""
-        done = Result()
+    async def _act(self, state: VCenterState, intended: Plan, done: Result) -> Plan:
+        """Looks, plans and carries out, again where something changed meanwhile. Returns the plan that was last."""
         for attempt in range(_ROUNDS):
             await self._freeze.look()
             try:
                 self._freeze.check()
             except Frozen as frozen:
                 done.stopped = frozen
-                break
+                return intended
             await self.look(state)
             intended = self._plan(state)
             if attempt and intended.quiet:
                 done.undone = []
-                break
-            result = await self._carry_out(state, intended)
-            done.add(result)
-            if result.stopped is not None or not result.undone:
-                break
-        return intended, done
+                return intended
+            done.add(await self._carry_out(state, intended))
+            if done.stopped is not None or not done.undone:
+                return intended
+        return intended
 
     async def _carry_out(self, state: VCenterState, intended: Plan) -> Result:
         assert state.holdings is not None
@@ -219,7 +221,7 @@ class Reconciler:
         if self._on_plan is not None:
             self._on_plan(state.host, intended, outcome)
 
-    async def _conclude(self, state: VCenterState, intended: Plan, outcome: Outcome, gone: Sequence[Removal]) -> None:
+    async def _conclude(self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result) -> None:
         assert state.delta is not None
         assert state.applied is not None
         assert state.holdings is not None
@@ -228,12 +230,23 @@ class Reconciler:
             state.delta,
             intended,
             outcome,
-            gone=gone,
+            gone=[*done.deleted, *done.handed_over],
             owned=sum(not one.terminating for one in state.holdings.objects.values()),
             budget=self._policy.budget,
             now=self._now(),
         )
         await self._recorder.conclude(state, written)
+
+    async def _conclude_broken(self, state: VCenterState, done: Result, error: Exception) -> None:
+        """Shows why the work broke off, and remembers what was done before. That this fails too is no news."""
+        outcome = replace(_outcome(done, (), dry_run=self._cluster.dry_run), interrupted=str(error))
+        with suppress(TransientError):
+            if state.holdings is None:
+                assert state.applied is not None
+                shown = conditions(Plan(state.host), outcome)
+                await self._recorder.conclude(state, state.applied.model_copy(update={"conditions": shown}))
+            else:
+                await self._conclude(state, self._plan(state), outcome, done)
 
 
 def _outcome(done: Result, asked: tuple[ObjectId, ...], *, dry_run: bool) -> Outcome:
@@ -245,15 +258,10 @@ def _outcome(done: Result, asked: tuple[ObjectId, ...], *, dry_run: bool) -> Out
         claimed=tuple(taking.id for taking in done.claimed),
         asked=asked,
         failed=tuple(done.failed),
-        interrupted=bool(done.undone) or done.stopped is not None,
+        interrupted=str(done.stopped) if done.stopped else "changed meanwhile" if done.undone else None,
         frozen=done.stopped.reason if isinstance(done.stopped, Frozen) else None,
         dry_run=dry_run,
     )
-
-
-def _all_failed(intended: Plan, error: PermanentError) -> tuple[Failure, ...]:
-    items: list[Change | Removal] = [*intended.creates, *intended.updates, *intended.deletes]
-    return tuple(Failure(item.id, item.template, str(error), permanent=True) for item in items)
 
 
 def _raise_what_is_left(intended: Plan, done: Result) -> None:

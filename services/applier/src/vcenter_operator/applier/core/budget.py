@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is allowed: the share (0 to 1) of the most owned within the window."""
+    """How much is allowed: the share (0 to 1; 1 allows all) of the most owned within the window."""
 
     share: float = 1 / 3
     window: timedelta = timedelta(hours=1)
@@ -34,22 +34,24 @@ def exceeded(
     samples: Iterable[OwnedSample],
     now: datetime,
     units_left: bool,
+    held_before: bool = False,
 ) -> str | None:
     """Why the inferred deletions have to wait; None: they are within the budget.
 
     `removed` has the unit of each object that would go, `owned` is how many there are now. `units_left` is whether
-    anything is left to render for.
+    anything is left to render for. Of what was `held_before` nothing goes because time has passed, or more has been
+    created since: only a person's word releases it, or what is left of it being a single cluster's.
     """
     if not removed or clusters(removed, units_left=units_left) == 1:
         return None
     most = max([owned, *(sample.owned for sample in _within(budget, samples, now))])
     going = most - owned + len(removed)
-    if going <= budget.share * most + _ROUNDING:
+    if going <= budget.share * most + _ROUNDING and not (held_before and budget.share < 1):
         return None
     before = f" after {most - owned} in the last hour" if most > owned else ""
     return (
         f"{len(removed)} deletions inferred from DNS or inventory{before}, of at most {most} objects owned: "
-        f"more than {budget.share:.0%} needs a person's word"
+        f"more than {budget.share:.0%} within an hour needs a person's word"
     )
 
 

@@ -30,8 +30,8 @@ def _applied(plan: Plan, outcome: Outcome) -> Condition:
         return _condition("Applied", "False", "Refused", _left(plan.refused))
     if outcome.failed:
         return _condition("Applied", "False", "Retrying", _failures(outcome.failed))
-    if outcome.interrupted:
-        return _condition("Applied", "False", "Retrying", "interrupted, and tried again")
+    if outcome.interrupted is not None:
+        return _condition("Applied", "False", "Retrying", outcome.interrupted)
     if plan.conflicts:
         return _condition("Applied", "False", "Conflict", _left(plan.conflicts))
     if plan.waiting:

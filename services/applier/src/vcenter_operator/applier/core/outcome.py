@@ -30,8 +30,8 @@ class Outcome:
     asked: tuple[ObjectId, ...] = ()
     """Whose manifests the renderer was asked for."""
     failed: tuple[Failure, ...] = ()
-    interrupted: bool = False
-    """Not everything was tried: the rest is planned again."""
+    interrupted: str | None = None
+    """Why not everything was tried; the rest is planned again."""
     frozen: str | None = None
     """Why everything is frozen; nothing was written from then on."""
     dry_run: bool = False

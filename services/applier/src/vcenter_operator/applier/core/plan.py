@@ -104,6 +104,7 @@ class _Sorting:
             samples=self._memory.samples,
             now=now,
             units_left=bool(self._delta.units),
+            held_before=any(removal.id in self._memory.held for removal in inferred),
         )
         held = {removal.id for removal in inferred} if over else set()
         return Plan(

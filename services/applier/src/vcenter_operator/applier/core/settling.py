@@ -21,7 +21,7 @@ def in_full(plan: Plan, outcome: Outcome) -> bool:
     """
     undone = {removal.id for removal in plan.deletes} - set(outcome.deleted)
     failing = any(not failure.permanent for failure in outcome.failed)
-    waiting = plan.lacking or plan.deferred or outcome.interrupted or outcome.frozen is not None
+    waiting = plan.lacking or plan.deferred or outcome.interrupted is not None or outcome.frozen is not None
     return not (undone or failing or waiting)
 
 

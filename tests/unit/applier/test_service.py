@@ -1,0 +1,549 @@
+"""The stage as a whole on a folder: what a statement does, what is remembered, and what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.applier.given import (
+    CINDER,
+    HOST,
+    NOVA,
+    OTHER,
+    OWN,
+    TEMPLATES,
+    cluster,
+    config_map,
+    deployment,
+    manifest,
+    provenance,
+    secret,
+    stated,
+)
+from tests.unit.applier.stage import Region, Watched, until
+from vcenter_operator.applier.adapters.embedded import DryRunFolder
+from vcenter_operator.applier.core.observed import Observed
+from vcenter_operator.applier.ports import Guard, Holdings, Place
+from vcenter_operator.common import labels
+from vcenter_operator.common.bus import Ownership
+from vcenter_operator.common.errors import PermanentError, TransientError
+from vcenter_operator.common.identity import ObjectId, Revision
+from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Unknown
+from vcenter_operator.common.record.overlay import Overlay
+from vcenter_operator.common.record.port import Collected, Record, Section
+
+A, B, C = deployment("a"), deployment("b"), deployment("c")
+FILES = {A: f"{OWN}/deployment-a.yaml", B: f"{OWN}/deployment-b.yaml", C: f"{OWN}/deployment-c.yaml"}
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Region:
+    return Region(tmp_path)
+
+
+async def test_a_delta_becomes_files_that_say_whose_they_are(region: Region) -> None:
+    async with region.applier():
+        await region.state(stated(manifest(A, spec={"replicas": 1}), manifest(secret("s"), data={"k": "dg=="})))
+        await region.shows(HOST, "AsStated")
+
+    written = yaml.safe_load(region.files()[FILES[A]])
+    annotations = written["metadata"]["annotations"]
+    assert written["spec"] == {"replicas": 1}
+    assert written["metadata"]["labels"] == {labels.PART_OF: labels.applyset_id(HOST, OWN)}
+    assert annotations[labels.DIGEST] == stated(manifest(A, spec={"replicas": 1})).index[A].digest
+    assert annotations[labels.REVISION] == "1.1"
+    assert stat.S_IMODE((region.output / OWN / "secret-s.yaml").stat().st_mode) == 0o600
+    assert region.renderer.requests[0] == ResyncRequest(
+        stage=Stage.RENDERER, partition=0, trace=region.renderer.requests[0].trace
+    )
+
+
+async def test_only_what_changed_is_written_and_a_repeat_costs_nothing(region: Region) -> None:
+    cluster_ = Watched(region.output)
+    before = stated(manifest(A), manifest(B), manifest(C, template=CINDER))
+    after = stated(
+        manifest(A),
+        manifest(B, spec={"new": True}),
+        templates={NOVA: 2},
+        made_from=provenance(templates=2),
+    )
+    async with region.applier(cluster_):
+        await region.state(before)
+        await region.shows(HOST, "AsStated")
+        await region.state(before.repeated())
+        await until(lambda: len(region.plans) == 2)
+        assert cluster_.writes == [A, B, C]
+        await region.state(after)
+        await until(lambda: len(region.plans) == 3)
+
+    assert cluster_.writes[3:] == [B, C], "B is updated, C is deleted with its template"
+    assert set(region.files()) == {FILES[A], FILES[B]}
+    assert region.plans[2][2].updated == (B,)
+    assert region.plans[2][2].deleted == (C,)
+    assert yaml.safe_load(region.files()[FILES[A]])["metadata"]["annotations"][labels.REVISION] == "1.1"
+
+
+@pytest.mark.parametrize(
+    "older",
+    [provenance(1, zone=2), provenance(2, zone=1), provenance(2, zone=2, templates=0), provenance(2, zone=2, cells=0)],
+    ids=["inventory", "zone", "templates", "cells"],
+)
+async def test_what_is_older_in_any_part_is_dropped_after_a_restart_too(region: Region, older: object) -> None:
+    newer = provenance(2, zone=2)
+    async with region.applier():
+        await region.state(stated(manifest(A), made_from=newer))
+        await region.shows(HOST, "AsStated")
+    late = stated(manifest(A, spec={"old": True}), manifest(B), made_from=older)
+    async with region.applier():
+        await region.state(late)
+        await region.state(stated(manifest(A), made_from=newer))
+        await until(lambda: len(region.plans) == 2)
+
+    assert set(region.files()) == {FILES[A]}
+    assert "old" not in region.files()[FILES[A]]
+    applied = await region.applied(HOST)
+    assert applied is not None
+    assert applied.acted_on == newer
+
+
+async def test_in_whatever_order_statements_come_the_newest_decides(region: Region) -> None:
+    bodies = [[A, B], [A], [B, C]]
+    history = [
+        stated(*(manifest(one, spec={"step": step}) for one in body), made_from=provenance(step + 1))
+        for step, body in enumerate(bodies)
+    ]
+    for round_, order in enumerate(itertools.permutations(history)):
+        host = f"vc-x-{round_}.cc.qa-de-1.cloud.sap"
+        namespace = f"round-{round_}"
+        async with region.applier():
+            for one in order:
+                await region.state(moved(one, host, namespace))
+            await until(lambda host=host: any(seen[0] == host for seen in region.plans))  # type: ignore[misc]
+            await until(lambda namespace=namespace: in_namespace(region, namespace) == {"b": 2, "c": 2})  # type: ignore[misc]
+            await region.shows(host, "AsStated")
+            assert in_namespace(region, namespace) == {"b": 2, "c": 2}, order
+
+
+def moved(delta: ManifestDelta, host: str, namespace: str) -> ManifestDelta:
+    """The same delta for another vCenter in another namespace; the manifests are made anew."""
+    step = delta.provenance.inventory.sequence - 1
+    objects = [
+        manifest(one._replace(namespace=namespace), host, spec={"step": step}, unit=cluster(1)) for one in delta.index
+    ]
+    return stated(*objects, host=host, made_from=delta.provenance)
+
+
+def in_namespace(region: Region, namespace: str) -> dict[str, int]:
+    files = [yaml.safe_load(text) for path, text in region.files().items() if path.startswith(f"{namespace}/")]
+    return {one["metadata"]["name"]: one["spec"]["step"] for one in files}
+
+
+async def test_what_was_acted_on_is_in_the_record_before_the_first_write(region: Region) -> None:
+    seen: list[object] = []
+
+    def look(_: ObjectId) -> None:
+        text = "".join(path.read_text() for path in (region.output.parent / "records").glob("*.yaml"))
+        seen.append("actedOn" in text and "inventory: 1.7" in text.replace("'", ""))
+
+    async with region.applier(Watched(region.output, look)):
+        await region.state(stated(manifest(A), made_from=provenance(7)))
+        await region.shows(HOST, "AsStated")
+
+    assert seen == [True]
+
+
+async def test_a_record_that_others_write_at_the_same_time_is_read_again(region: Region) -> None:
+    class Busy:
+        """Another stage writes its section between our read and our write, twice."""
+
+        def __init__(self) -> None:
+            self.left = 2
+
+        async def list(self) -> list[Record]:
+            return await region.store.list()
+
+        async def get(self, host: str) -> Record | None:
+            return await region.store.get(host)
+
+        async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+            if self.left:
+                self.left -= 1
+                await region.store.write(host, Collected(revision=Revision(1, self.left + 1)))
+            return await region.store.write(host, section, version=version)
+
+    await region.store.write(HOST, Collected(revision=Revision(1, 9)))
+    async with region.applier(store=Busy()):
+        await region.state(stated(manifest(A)))
+        await region.shows(HOST, "AsStated")
+
+    record = await region.store.get(HOST)
+    assert record is not None
+    assert record.collected == Collected(revision=Revision(1, 1)), "and what they wrote is not lost"
+
+
+async def test_a_replica_that_lost_the_partition_writes_nothing_more(region: Region) -> None:
+    async with region.applier() as service:
+        await until(lambda: region.renderer.requests)
+        state: list[Ownership] = []
+        cluster_ = Watched(region.output, lambda _: state[0].end())
+        service._reconciler._cluster = cluster_
+        ownership = Ownership(Stage.APPLIER, 0, 99)
+        state.append(ownership)
+        with pytest.raises(TransientError, match="no longer owned"):
+            await service.handle(stated(manifest(A), manifest(B)), ownership)
+
+    assert cluster_.writes == []
+    assert region.files() == {}
+
+
+async def test_a_freeze_stops_everything_and_is_shown_and_lifted(region: Region) -> None:
+    async with region.applier():
+        await region.state(stated(manifest(A), manifest(B, template=CINDER)))
+        await region.shows(HOST, "AsStated")
+        before = region.files()
+        (region.output / "freeze").write_text("maintenance until noon\n")
+        changed = stated(manifest(A, spec={"x": 1}), manifest(C), templates={NOVA: 1}, made_from=provenance(2))
+        await region.state(changed)
+        shown = await region.shows(HOST, "Frozen")
+        assert "maintenance until noon" in shown.message
+        assert region.files() == before
+        assert region.plans[-1][2].frozen == "maintenance until noon"
+        (region.output / "freeze").unlink()
+        await region.shows(HOST, "AsStated")
+
+    assert set(region.files()) == {FILES[A], FILES[C]}
+
+
+async def test_a_freeze_stops_in_the_middle(region: Region) -> None:
+    def freeze(object_id: ObjectId) -> None:
+        if object_id == B:
+            (region.output / "freeze").write_text("stop")
+
+    async with region.applier(Watched(region.output, freeze), concurrency=1):
+        await region.state(stated(manifest(A), manifest(B), manifest(C)))
+        await region.shows(HOST, "Frozen")
+
+    assert set(region.files()) == {FILES[A]}
+
+
+async def test_what_is_refused_for_good_is_shown_stops_nothing_and_is_not_tried_again(region: Region) -> None:
+    tries: list[ObjectId] = []
+
+    def refuse(object_id: ObjectId) -> None:
+        tries.append(object_id)
+        if object_id == A:
+            raise PermanentError("spec.selector: field is immutable")
+
+    delta = stated(manifest(A), manifest(B))
+    async with region.applier(Watched(region.output, refuse)):
+        await region.state(delta)
+        shown = await region.shows(HOST, "Refused")
+        assert shown.message == f"Deployment {OWN}/a: spec.selector: field is immutable"
+        for _ in range(3):
+            await region.state(delta.repeated())
+        await until(lambda: len(region.plans) == 4)
+        assert tries.count(A) == 1
+        assert (await region.condition(HOST)) == shown
+        await region.state(stated(manifest(A, spec={"other": 1}), manifest(B), made_from=provenance(2)))
+        await until(lambda: len(region.plans) == 5)
+        assert tries.count(A) == 2, "a manifest that changed is tried"
+
+    assert set(region.files()) == {FILES[B]}
+    assert not region.broker.parked[Stage.APPLIER]
+
+
+async def test_what_was_refused_is_tried_again_after_a_while(region: Region) -> None:
+    refusing = [True]
+
+    def refuse(_: ObjectId) -> None:
+        if refusing[0]:
+            raise PermanentError("quota")
+
+    delta = stated(manifest(A))
+    async with region.applier(Watched(region.output, refuse), try_refused_after=0.05):
+        await region.state(delta)
+        await region.shows(HOST, "Refused")
+        refusing[0] = False
+        await asyncio.sleep(0.06)
+        await region.state(delta.repeated())
+        await region.shows(HOST, "AsStated")
+
+
+async def test_what_fails_is_retried_until_it_holds_and_the_rest_is_not_done_twice(region: Region) -> None:
+    failures = iter(range(3))
+
+    def fail(object_id: ObjectId) -> None:
+        if object_id == A and next(failures, None) is not None:
+            raise TransientError("the webhook does not answer")
+
+    cluster_ = Watched(region.output, fail)
+    async with region.applier(cluster_):
+        await region.state(stated(manifest(A), manifest(B)))
+        await region.shows(HOST, "Retrying")
+        await region.shows(HOST, "AsStated")
+
+    assert cluster_.writes == [B, A]
+
+
+async def test_a_rename_deletes_nothing_until_the_new_object_is_there(region: Region) -> None:
+    """The template yields B now instead of A; B cannot be written at first."""
+    refusing = [True]
+
+    def refuse(object_id: ObjectId) -> None:
+        if object_id == B and refusing[0]:
+            raise TransientError("not now")
+
+    cluster_ = Watched(region.output, refuse)
+    async with region.applier(cluster_):
+        await region.state(stated(manifest(A)))
+        await region.shows(HOST, "AsStated")
+        await region.state(stated(manifest(B), templates={**TEMPLATES, NOVA: 2}, made_from=provenance(templates=2)))
+        await region.shows(HOST, "Retrying")
+        assert set(region.files()) == {FILES[A]}
+        refusing[0] = False
+        await region.shows(HOST, "AsStated")
+
+    assert cluster_.writes == [A, B, A]
+
+
+async def test_a_manifest_that_is_lacking_is_asked_for_and_not_in_a_hot_loop(region: Region) -> None:
+    full = stated(manifest(A), manifest(B))
+    async with region.applier():
+        await region.state(full.model_copy(update={"manifests": {A: full.manifests[A]}}))
+        await region.shows(HOST, "Waiting")
+        await until(lambda: len(region.plans) >= 4, "some more attempts")
+        asked = [request for request in region.renderer.requests if request.host]
+        assert [(one.stage, one.host, one.objects) for one in asked] == [(Stage.RENDERER, HOST, (B,))]
+        assert set(region.files()) == {FILES[A]}
+        await region.state(full.model_copy(update={"manifests": {B: full.manifests[B]}}))
+        await region.shows(HOST, "AsStated")
+
+    assert set(region.files()) == {FILES[A], FILES[B]}
+
+
+async def test_a_manifest_stays_at_hand_until_it_is_applied(region: Region) -> None:
+    """It failed, and the next statement comes without it, since the renderer sent it already."""
+    failing = [True]
+
+    def fail(object_id: ObjectId) -> None:
+        if object_id == A and failing[0]:
+            raise TransientError("not now")
+
+    full = stated(manifest(A), manifest(B))
+    async with region.applier(Watched(region.output, fail)):
+        await region.state(full)
+        await region.shows(HOST, "Retrying")
+        await region.state(stated(manifest(A), manifest(B), made_from=provenance(2), bodies=False))
+        failing[0] = False
+        await region.shows(HOST, "AsStated")
+
+    assert [request for request in region.renderer.requests if request.host] == []
+
+
+async def test_what_went_while_the_applier_was_down_goes_when_it_is_back(region: Region) -> None:
+    async with region.applier():
+        await region.state(stated(manifest(A), manifest(B, unit=cluster(2))))
+        await region.shows(HOST, "AsStated")
+    async with region.applier():
+        await region.state(stated(manifest(A), made_from=provenance(2)))
+        await until(lambda: set(region.files()) == {FILES[A]}, "B to go")
+
+
+async def test_a_vcenter_gone_from_dns_keeps_its_objects_and_the_record_says_so(region: Region) -> None:
+    async with region.applier():
+        await region.state(stated(manifest(A)))
+        await region.shows(HOST, "AsStated")
+        before = region.files()
+        await region.state(stated(present=False, made_from=provenance(2, zone=2)))
+        shown = await region.shows(HOST, "Retained")
+
+    assert region.files() == before
+    assert "1 objects are retained" in shown.message
+
+
+async def test_an_empty_inventory_deletes_nothing_and_says_so_after_a_restart_too(region: Region) -> None:
+    full = stated(*(manifest(deployment(f"bb{n}"), unit=cluster(n)) for n in range(1, 5)))
+    empty = stated(made_from=provenance(2))
+    async with region.applier():
+        await region.state(full)
+        await region.shows(HOST, "AsStated")
+        before = region.files()
+        await region.state(empty)
+        shown = await region.shows(HOST, "BeyondBudget", "DeletionHeld")
+    async with region.applier():
+        await region.state(empty.repeated())
+        await until(lambda: len(region.plans) == 3)
+        assert region.files() == before
+        back = full.model_copy(update={"provenance": provenance(3)})
+        await region.state(back)
+        await region.shows(HOST, "WithinBudget", "DeletionHeld")
+
+    assert "4 deletions inferred" in shown.message
+    assert region.files() == before, "nothing was touched, and nothing is when the rights are back"
+
+
+async def test_held_deletions_are_not_released_by_an_edit_of_the_template(region: Region) -> None:
+    objects = [manifest(deployment(f"bb{n}"), unit=cluster(n)) for n in range(1, 5)]
+    units = [cluster(n) for n in range(1, 5)]
+    async with region.applier():
+        await region.state(stated(*objects))
+        await region.shows(HOST, "AsStated")
+        await region.state(stated(objects[0], units=units, made_from=provenance(2)))
+        await region.shows(HOST, "BeyondBudget", "DeletionHeld")
+        edited = {**TEMPLATES, NOVA: 2}
+        await region.state(stated(objects[0], units=units, templates=edited, made_from=provenance(3)))
+        await until(lambda: len(region.plans) == 3)
+
+    assert len(region.files()) == 4
+
+
+async def test_what_is_unknown_is_left_as_it_is(region: Region) -> None:
+    unknown = Unknown(template=NOVA, unit=cluster(2), reason="nova-compute, line 7: 'naem' is undefined")
+    async with region.applier():
+        await region.state(stated(manifest(A), manifest(B, unit=cluster(2))))
+        await region.shows(HOST, "AsStated")
+        before = region.files()
+        await region.state(stated(manifest(A), unknown=[unknown], made_from=provenance(2)))
+        shown = await region.shows(HOST, "PartlyUnknown", "Ready")
+
+    assert region.files() == before
+    assert "line 7" in shown.message
+
+
+async def test_a_foreign_file_is_not_touched_and_its_place_is_taken_when_it_is_gone(region: Region) -> None:
+    foreign = region.output / FILES[A]
+    foreign.parent.mkdir()
+    foreign.write_text("kind: Deployment\napiVersion: apps/v1\nmetadata: {name: a, namespace: monsoon3}\n")
+    async with region.applier(look_every=0.2):
+        await region.state(stated(manifest(A), manifest(B)))
+        shown = await region.shows(HOST, "Conflict")
+        assert "not managed by the operator" in shown.message
+        assert region.files()[FILES[A]] == foreign.read_text()
+        assert FILES[B] in region.files()
+        foreign.unlink()
+        await region.shows(HOST, "AsStated")
+
+    assert labels.PART_OF in region.files()[FILES[A]]
+
+
+async def test_an_object_that_moves_to_another_vcenter_is_handed_over_and_never_gone(region: Region) -> None:
+    at_a = manifest(A, HOST, unit=cluster(1), spec={"of": "a"})
+    at_b = manifest(A, OTHER, unit=cluster(1, "qa-de-1b"), spec={"of": "b"})
+    deleted: list[ObjectId] = []
+
+    class NeverGone(Watched):
+        async def delete(self, current: Observed, guard: Guard) -> None:
+            deleted.append(current.id)
+
+    async with region.applier(NeverGone(region.output)):
+        await region.state(stated(at_a))
+        await region.shows(HOST, "AsStated")
+        await region.state(stated(at_b, host=OTHER))
+        waiting = await region.shows(OTHER, "Conflict")
+        assert f"belongs to vCenter {HOST}" in waiting.message
+        assert yaml.safe_load(region.files()[FILES[A]])["spec"] == {"of": "a"}
+        await region.state(stated(made_from=provenance(2)))
+        await region.shows(OTHER, "AsStated")
+
+    written = yaml.safe_load(region.files()[FILES[A]])
+    assert written["spec"] == {"of": "b"}
+    assert written["metadata"]["labels"][labels.PART_OF] == labels.applyset_id(OTHER, OWN)
+    assert deleted == []
+
+
+async def test_what_was_handed_over_and_is_unknown_to_its_new_owner_stays(region: Region) -> None:
+    """It carries the new owner's template and unit from the moment that it changes hands."""
+    at_b = cluster(1, "qa-de-1b")
+    async with region.applier(look_every=0.2):
+        await region.state(stated(manifest(A, HOST)))
+        await region.shows(HOST, "AsStated")
+        await region.state(stated(manifest(A, OTHER, unit=at_b), host=OTHER))
+        await region.shows(OTHER, "Conflict")
+        unknown = Unknown(template=None, unit=at_b, reason="cannot be read")
+        await region.state(stated(host=OTHER, unknown=[unknown], units=[at_b], made_from=provenance(2)))
+        await region.shows(OTHER, "AsStated")
+        await region.state(stated(made_from=provenance(2)))
+        await until(lambda: labels.applyset_id(OTHER, OWN) in region.files()[FILES[A]], "the hand-over")
+        await region.state(stated(host=OTHER, unknown=[unknown], units=[at_b], made_from=provenance(3)))
+        await region.shows(OTHER, "PartlyUnknown", "Ready")
+
+    assert FILES[A] in region.files()
+
+
+async def test_a_dry_run_changes_nothing_and_plans_all(region: Region) -> None:
+    async with region.applier():
+        await region.state(stated(manifest(A), manifest(B, template=CINDER)))
+        await region.shows(HOST, "AsStated")
+    before, record = region.files(), await region.store.get(HOST)
+    changed = stated(manifest(A, spec={"x": 1}), manifest(C), templates={NOVA: 1}, made_from=provenance(2))
+    async with region.applier(DryRunFolder(region.output, OWN), store=Overlay(region.store)):
+        await region.state(changed)
+        await until(lambda: len(region.plans) == 2)
+
+    outcome = region.plans[1][2]
+    assert (outcome.created, outcome.updated, outcome.deleted) == ((C,), (A,), (B,))
+    assert outcome.dry_run
+    assert region.files() == before
+    assert await region.store.get(HOST) == record
+
+
+async def test_what_was_removed_by_hand_is_noticed_and_put_back(region: Region) -> None:
+    delta = stated(manifest(A), manifest(B))
+
+    def answer(request: ResyncRequest) -> ManifestDelta | None:
+        wanted = {one: delta.manifests[one] for one in request.objects}
+        return delta.model_copy(update={"manifests": wanted}) if wanted else None
+
+    region.renderer.answer = answer
+    async with region.applier(look_every=0.2):
+        await region.state(delta)
+        await region.shows(HOST, "AsStated")
+        (region.output / FILES[A]).unlink()
+        await until(lambda: FILES[A] in region.files(), "the file to be back")
+
+
+async def test_a_vcenter_whose_objects_cannot_be_listed_blocks_no_other(region: Region) -> None:
+    class Partly(Watched):
+        async def owned(self, host: str, places: Collection[Place]) -> Holdings:
+            if host == OTHER:
+                raise TransientError("forbidden")
+            return await super().owned(host, places)
+
+    async with region.applier():
+        await region.state(stated(manifest(A)), stated(manifest(B, OTHER), host=OTHER))
+        await region.shows(HOST, "AsStated")
+        await region.shows(OTHER, "AsStated")
+    async with region.applier(Partly(region.output)):
+        await region.state(stated(manifest(A), manifest(C), made_from=provenance(2)))
+        await region.state(stated(manifest(B, OTHER, spec={"x": 1}), host=OTHER, made_from=provenance(2)))
+        await until(lambda: FILES[C] in region.files())
+        assert (await region.shows(OTHER, "Retrying")).message == "forbidden"
+
+
+async def test_secrets_are_applied_before_deployments_and_deleted_after_them(region: Region) -> None:
+    cluster_ = Watched(region.output)
+    kinds = [deployment("x"), config_map("x"), secret("x")]
+    async with region.applier(cluster_):
+        await region.state(stated(*map(manifest, kinds)))
+        await region.shows(HOST, "AsStated")
+        await region.state(stated(templates={}, made_from=provenance(2)))
+        await until(lambda: not region.files())
+
+    assert cluster_.writes == [*kinds[::-1], *kinds]
+
+
+async def test_a_manifest_that_was_sealed_for_something_else_is_refused(region: Region) -> None:
+    one, two = stated(manifest(A)), stated(manifest(B))
+    forged = one.model_copy(update={"manifests": {A: two.manifests[B]}})
+    async with region.applier():
+        await region.state(forged)
+        shown = await region.shows(HOST, "Refused")
+
+    assert "belongs to another object" in shown.message
+    assert region.files() == {}
