@@ -16,6 +16,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._refusing = False
+        self.requests = 0
+        """How often clients wrote something."""
         self._silent = asyncio.Event()
         self._silent.set()
 
@@ -70,15 +72,21 @@ class Proxy:
         pair = {writer, server_writer}
         self._writers |= pair
         for source, sink in ((reader, server_writer), (server_reader, writer)):
-            task = asyncio.create_task(self._pump(source, sink, pair))
+            task = asyncio.create_task(self._pump(source, sink, pair, from_client=source is reader))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, pair: set[asyncio.StreamWriter]
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        pair: set[asyncio.StreamWriter],
+        *,
+        from_client: bool,
     ) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
+                self.requests += from_client
                 await self._silent.wait()
                 sink.write(data)
                 await sink.drain()

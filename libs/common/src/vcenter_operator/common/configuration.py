@@ -90,9 +90,11 @@ class Configuration:
         text = self.values.get("dns_port")
         if text is None:
             return None
-        if not (text.strip().isascii() and text.strip().isdigit() and 0 < int(text) < 65536):
+        digits = text.strip()
+        port = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
+        if not 0 < port < 65536:
             raise _wrong("dns_port", "is not a port number (1 to 65535)")
-        return int(text)
+        return port
 
     @property
     def pbm_enabled(self) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
 from vcenter_operator.common.errors import ConfigurationError
 
 PREFIX = "VCENTER_OPERATOR_"
@@ -17,8 +18,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True, extra="ignore")
 
-    bus: str = "amqp://guest:guest@localhost/"
-    """AMQP URL (amqp or amqps), or `in-process`."""
+    bus: str = Field(default="amqp://guest:guest@localhost/", repr=False)
+    """AMQP URL (amqp or amqps), or `in-process`. It has a password in it."""
     partitions: int = Field(default=8, ge=1, le=256)
     """P: queues an arrow. Changing it needs a new generation."""
     generation: int = Field(default=1, ge=1)
@@ -50,5 +51,16 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
-            variable = name if name.isupper() else f"{PREFIX}{name.upper()}"
-            raise ConfigurationError(f"{variable}: {first['msg']}") from None
+            raise ConfigurationError(f"{cls._variable(name)}: {first['msg']}") from None
+        except SettingsError as error:
+            name = next((field for field in cls.model_fields if f'"{field}"' in str(error)), "settings")
+            raise ConfigurationError(f"{cls._variable(name)}: expected JSON") from None
+
+    @classmethod
+    def _variable(cls, name: str) -> str:
+        """The environment variable of a field, given its name or its alias."""
+        field = cls.model_fields.get(name)
+        alias = field.validation_alias if field else None
+        if isinstance(alias, str):
+            return alias
+        return name if field is None and name.isupper() else f"{PREFIX}{name.upper()}"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
-_SECRET_NAMES = ("password", "secret", "tsig", "bus_key", "token", "manifest_body")
+_SECRET_NAMES = ("password", "secret", "tsig", "bus_key", "token", "authorization", "manifest_body")
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -58,13 +58,26 @@ def configure(level: str = "INFO", *, json: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("aiormq", "aio_pika", "kubernetes_asyncio", "urllib3", "asyncio"):
+    for noisy in ("kubernetes_asyncio", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    for told_by_us in ("aiormq", "aio_pika"):  # with a traceback for every attempt at a broker that is away
+        logging.getLogger(told_by_us).setLevel(logging.CRITICAL)
 
 
 def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replaces the value of every field whose name says that it is a secret."""
-    for name in event:
-        if any(secret in name.lower() for secret in _SECRET_NAMES):
-            event[name] = "***"
+    """Replaces the value of every field whose name says that it is a secret, however deep."""
+    for name, value in event.items():
+        event[name] = "***" if _is_secret(name) else _masked(value)
     return event
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: "***" if _is_secret(str(key)) else _masked(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_masked(inner) for inner in value)
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    return any(secret in name.lower() for secret in _SECRET_NAMES)

@@ -40,7 +40,7 @@ ANSWER_WITHIN = 10.0
 """Seconds that the broker has for answering anything."""
 _CONNECT_WITHIN = 10.0
 _CLOSE_WITHIN = 3.0
-_RECONNECT_EVERY = 10.0
+_RECONNECT_EVERY = 5.0
 """Seconds between two attempts, at most."""
 _STABLE = 10.0
 """Seconds after which a connection that is lost had been a good one."""

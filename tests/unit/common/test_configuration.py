@@ -1,0 +1,90 @@
+"""The Secret is checked at the start; an error names the key and what to do, and never a value."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vcenter_operator.common.configuration import Configuration
+from vcenter_operator.common.errors import ConfigurationError
+from vcenter_operator.common.identity import ObjectId
+
+KEY = base64.b64encode(b"k" * 32).decode()
+VALID = {"username": "operator", "password": "s3cret", "namespace": "openstack", "bus_key": KEY}
+
+
+def test_a_valid_secret() -> None:
+    config = Configuration.parse({**VALID, "dns_port": " 53 ", "tsig_key": "", "dns_ip": "10.0.0.1"}, version=7)
+    assert (config.username, config.namespace, config.version) == ("operator", "openstack", 7)
+    assert (config.dns_ip, config.dns_port, config.tsig_key) == ("10.0.0.1", 53, None)
+    assert len(config.password_for("vc-a-0.cc.qa-de-1.cloud.sap")) == 14
+    assert config.password_for("vc-a-0.x") != config.password_for("vc-a-0.x", "another")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("username", None, "'username' is missing or empty"),
+        ("password", " \n", "'password' is missing or empty"),
+        ("dns_port", "0", "'dns_port' is not a port number"),
+        ("dns_port", "65536", "'dns_port' is not a port number"),
+        ("dns_port", "", "'dns_port' is not a port number"),
+        ("dns_port", "\uff15\uff13", "'dns_port' is not a port number"),
+        ("dns_port", "9" * 5000, "'dns_port' is not a port number"),
+        ("bus_key", "", "'bus_key' is missing or empty"),
+        ("bus_key", "s3cret-but-not-base64!", "'bus_key' is not base64 of at least 16 random bytes"),
+        ("bus_key", base64.b64encode(b"short").decode(), "'bus_key' is not base64 of at least 16 random bytes"),
+        ("bus_key_previous", "s3cret", "'bus_key_previous' is not base64 of at least 16"),
+        ("manage_service_user_passwords", "true", "'manage_service_user_passwords' service users managed in Vault"),
+    ],
+)
+def test_an_invalid_key_is_named(key: str, value: str | None, says: str) -> None:
+    values = {**VALID, key: value} if value is not None else {k: v for k, v in VALID.items() if k != key}
+    with pytest.raises(ConfigurationError, match=says) as raised:
+        Configuration.parse(values)
+    assert "s3cret" not in str(raised.value)
+
+
+@given(st.dictionaries(st.sampled_from([*VALID, "dns_port", "bus_key_previous", "pbm_enabled", "x"]), st.text()))
+def test_whatever_the_secret_has_it_is_valid_or_named(values: dict[str, str]) -> None:
+    with suppress(ConfigurationError):
+        assert Configuration.parse(values).username.strip()
+
+
+def test_templates_see_json_but_none_of_our_secrets() -> None:
+    config = Configuration.parse(
+        {**VALID, "username": "007", "tsig_key": "t", "bus_url": "amqp://u:p@h/", "count": "3", "list": '["a", 1]',
+         "word": "true", "text": "not json", "deep": "[" * 100_000}
+    )  # fmt: skip
+    variables = config.template_variables()
+    assert variables == {
+        "username": "007",
+        "namespace": "openstack",
+        "count": 3,
+        "list": ["a", 1],
+        "word": True,
+        "text": "not json",
+        "deep": "[" * 100_000,
+    }
+
+
+def test_pbm_is_enabled_by_the_json_string_alone() -> None:
+    enabled = {'"true"': True, "true": False, "True": False, '"True"': False, "1": False}
+    assert {text: Configuration.parse({**VALID, "pbm_enabled": text}).pbm_enabled for text in enabled} == enabled
+    assert not Configuration.parse(VALID).pbm_enabled
+
+
+def test_both_keys_of_a_rotation_open() -> None:
+    before = Configuration.parse(VALID).keyring
+    newer = {**VALID, "bus_key": base64.b64encode(b"n" * 32).decode(), "bus_key_previous": KEY}
+    object_id = ObjectId("", "Secret", "ns", "a")
+    sealed = before.seal("h", object_id, "d", {"a": 1})
+    assert Configuration.parse(newer).keyring.open("h", object_id, "d", sealed) == {"a": 1}
+
+
+def test_its_text_has_no_values() -> None:
+    assert "s3cret" not in repr(Configuration.parse(VALID))
