@@ -78,6 +78,7 @@ class FakeWatched:
         if self.away is not None:
             raise self.away
         self.fresh_lists += 1
+        await asyncio.sleep(0)
         if self.snapshot is None:
             self._changed()
         assert self.snapshot is not None

@@ -120,17 +120,18 @@ async def test_an_unknown_cluster_is_unknown_and_not_absent(scene: Scene) -> Non
 
 
 async def test_an_older_inventory_changes_nothing(scene: Scene) -> None:
-    async with scene.renderer(nova()):
-        await scene.tell(sequence=5)
-        await scene.delta(1)
-        await scene.tell(sequence=4, clusters=())
-        newer_zone = ZoneSource(revision=Revision(2, 1), serial=8)
-        await scene.tell(sequence=6, zone=newer_zone)
+    """Older by its own revision, or by that of the zone that it was made from."""
+    newer_zone = ZoneSource(revision=Revision(2, 1), serial=8)
+    async with scene.renderer(nova()) as service:
+        await scene.tell(sequence=5, zone=newer_zone)
+        first = await scene.delta(1)
+        ownership = service.vcenters[HOST].ownership
+        await service.handle(inventory(sequence=4, zone=newer_zone, clusters=()), ownership)
+        await service.handle(inventory(sequence=6, clusters=()), ownership)
+        await service.handle(inventory(sequence=7, zone=newer_zone), ownership)
         second = await scene.delta(2)
-        await scene.tell(sequence=7, clusters=())
-        await scene.tell(host=OTHER)
-        await scene.delta(1, OTHER)
-    assert second.index == scene.deltas()[0].index
+    assert second.index == first.index
+    assert second.provenance.inventory == Revision(1, 7)
     assert len(scene.deltas()) == 2
 
 
@@ -360,7 +361,10 @@ async def test_a_vcenter_that_is_gone_is_stated_gone_even_without_cells(scene: S
         scene.cells.hold(*CELLS_AS_LISTED)
         await scene.tell(sequence=3)
         await becomes(lambda: scene.deltas()[-1].present, "back")
-    assert len(scene.deltas()[-1].manifests) == 2
+        assert len(scene.deltas()[-1].manifests) == 2
+        await scene.tell(sequence=4, present=False)
+        await becomes(lambda: not scene.deltas()[-1].present, "gone again")
+        assert scene.deltas()[-1].index == {}
 
 
 async def test_a_taken_partition_is_asked_for_and_restated_after_a_restart(scene: Scene) -> None:

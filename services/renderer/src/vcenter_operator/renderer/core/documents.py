@@ -126,13 +126,13 @@ class _Normal:
         self._nodes += 1
         if self._nodes > _MAX_NODES or depth > _MAX_DEPTH:
             raise self._place.error("is too big or too deep: aliases within aliases?")
-        if value is None or isinstance(value, str | bool | int):
+        if isinstance(value, str):
             return value
         if isinstance(value, dict):
             return {self._key(key): self._value(each, depth + 1) for key, each in value.items()}
         if isinstance(value, list):
             return [self._value(each, depth + 1) for each in value]
-        if isinstance(value, float) and math.isfinite(value):
+        if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         if isinstance(value, datetime.date):
             return value.isoformat()

@@ -1,0 +1,86 @@
+"""Templates, cells and Secret together: what counts as a change, and what a fresh look means."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.renderer.conftest import CELLS_AS_LISTED, FakeConfiguration, FakeWatched, becomes, unreachable
+from tests.unit.renderer.region import configuration, resource
+from vcenter_operator.common.errors import TransientError
+from vcenter_operator.renderer.inputs import WatchedInputs
+
+
+def watched() -> tuple[FakeWatched, FakeWatched, FakeConfiguration, WatchedInputs]:
+    templates, cells = FakeWatched([resource("a", "x")]), FakeWatched(CELLS_AS_LISTED)
+    secret = FakeConfiguration(configuration())
+    return templates, cells, secret, WatchedInputs(templates, cells, secret)
+
+
+async def changed(inputs: WatchedInputs) -> bool:
+    try:
+        await asyncio.wait_for(inputs.changed(), 0.05)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_a_position_alone_is_no_change_but_is_known() -> None:
+    templates, _, _, inputs = watched()
+    await inputs.look_afresh()
+    assert await changed(inputs)
+    before = inputs.current
+    templates.moved()
+    await inputs.look_afresh()
+    assert not await changed(inputs)
+    after = inputs.current
+    assert before is not None
+    assert after is not None
+    assert after.templates is before.templates
+    assert after.templates_at == before.templates_at + 10
+    assert after.name == before.name
+
+
+async def test_nothing_is_known_before_a_fresh_look_succeeded() -> None:
+    templates, cells, _, inputs = watched()
+    following = asyncio.create_task(inputs.follow())
+    try:
+        templates.hold(resource("a", "x"))
+        cells.hold(*CELLS_AS_LISTED)
+        cells.away = unreachable()
+        with pytest.raises(TransientError):
+            await inputs.look_afresh()
+        assert inputs.current is None
+        cells.away = None
+        await inputs.look_afresh()
+        assert inputs.current is not None
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_looks_that_are_asked_for_together_are_one_more_at_most() -> None:
+    """Many partitions are taken at once at a start."""
+    templates, _, _, inputs = watched()
+    await asyncio.gather(*(inputs.look_afresh() for _ in range(8)))
+    assert templates.fresh_lists <= 2
+    before = templates.fresh_lists
+    await inputs.look_afresh()
+    assert templates.fresh_lists == before + 1
+
+
+async def test_an_older_secret_is_not_gone_back_to() -> None:
+    _, _, secret, inputs = watched()
+    secret.configuration = configuration(9)
+    await inputs.look_afresh()
+    following = asyncio.create_task(inputs.follow())
+    try:
+        secret.becomes(configuration(3, other="x"))
+        secret.becomes(configuration(10, other="y"))
+        await becomes(lambda: inputs.current and inputs.current.configuration.version == 10, "followed")
+        secret.becomes(configuration(4, other="z"))
+        assert not await changed(inputs) or (inputs.current and inputs.current.configuration.version == 10)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
