@@ -29,10 +29,13 @@ COALESCE = 0.05
 FRESH_WITHIN = 30.0
 """Seconds within which a fresh list has to be there."""
 
-_WATCH_FOR = (240, 300)
+_WATCH_FOR = (100, 130)
 """Seconds after which the server ends a watch: spread, so that not all are made anew at once."""
-_SILENT_FOR = 90.0
-"""Seconds without a byte after which a watch counts as half-open: the server sends a bookmark about every minute."""
+_SILENT_FOR = 150.0
+"""Seconds without a byte after which a watch counts as half-open. Longer than the server lets it live: an idle one may
+
+get its only bookmark two seconds before its end. A peer that is gone is noticed sooner, by the connection's keep-alive.
+"""
 _LASTED = 5.0
 """Seconds after which a watch counts as having worked, so that the next failure is the first again."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
