@@ -204,7 +204,8 @@ class Region:
         for kind in ("Secret", "ConfigMap", "Deployment"):
             path = f"{self._path(kind)}?labelSelector={labels.PART_OF}"
             for item in self.kubernetes.request("GET", path)["items"]:
-                found[f"{kind}/{item['metadata']['name']}"] = item
+                version = "apps/v1" if kind == "Deployment" else "v1"
+                found[f"{kind}/{item['metadata']['name']}"] = {"apiVersion": version, "kind": kind, **item}
         return found
 
     def versions(self) -> dict[str, str]:

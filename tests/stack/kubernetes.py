@@ -222,7 +222,9 @@ class Kubernetes(KubernetesClient):
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=15, context=context)
         try:
             payload = None if body is None else json.dumps(body)
-            connection.request(method, path, payload, {"Content-Type": content_type, "Accept": "application/json, text/plain"})
+            connection.request(
+                method, path, payload, {"Content-Type": content_type, "Accept": "application/json, text/plain"}
+            )
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:

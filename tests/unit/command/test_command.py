@@ -70,7 +70,7 @@ def test_render_names_template_and_line_of_a_failure_and_goes_on(region: Path) -
     told = command("render", *on_files(region))
     assert told.returncode == 1
     assert "monsoon3/cinder-storage" in told.stderr
-    assert "line 9" in told.stderr
+    assert "line 10" in told.stderr
     assert "nope" in told.stderr
     assert len(list(yaml.safe_load_all(told.stdout))) == 54
 
@@ -78,7 +78,7 @@ def test_render_names_template_and_line_of_a_failure_and_goes_on(region: Path) -
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
-        ("site.yaml", "vcenters: [", ["site.yaml", "line"]),
+        ("site.yaml", "vcenters: [", ["site.yaml:2"]),
         ("site.yaml", "region: r\ndomain: d\nnamespace: n\nvcenters: {vc-a-0: {datacenterz: {}}}", ["datacenterz"]),
         ("manifests/secret.yaml", "", ["vcenter-operator"]),
     ],

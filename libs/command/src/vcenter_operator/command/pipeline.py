@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vcenter_operator.applier import wiring as applier
-from vcenter_operator.applier.service import OnPlan
+from vcenter_operator.applier.ports import OnPlan
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector import wiring as collector
 from vcenter_operator.collector.settings import CollectorSettings

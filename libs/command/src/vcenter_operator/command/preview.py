@@ -7,17 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
-from vcenter_operator.collector.adapters.embedded import SiteVCenters
-from vcenter_operator.collector.core.evidence import conclude
-from vcenter_operator.collector.ports import Credentials, Endpoint, VCenterError
+from vcenter_operator.applier.adapters.manifestfile import manifest_path, manifest_text
+from vcenter_operator.collector.adapters.embedded import site_inventory
+from vcenter_operator.collector.ports import VCenterError
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common import labels
 from vcenter_operator.common.embedded import platform as embedded
 from vcenter_operator.common.embedded.files import replace_file
-from vcenter_operator.common.identity import NEVER
-from vcenter_operator.common.messages import Inventory, ZoneSource
+from vcenter_operator.common.messages import Inventory
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.common.settings import Settings
 from vcenter_operator.renderer.core.cells import LABELS
@@ -54,22 +51,18 @@ async def _renderings(site: Path, templates: Path) -> list[Rendering]:
     settings = Settings.load(bus="in-process")
     async with embedded.open_platform(settings, site=site, templates=templates) as platform:
         assert platform.site is not None
-        inventories = [await _inventory(platform, host) for host in sorted(platform.site.current.vcenters)]
+        inventories = [_inventory(platform, host) for host in sorted(platform.site.current.vcenters)]
         return [await _render(platform, inventory) for inventory in inventories if inventory is not None]
 
 
-async def _inventory(platform: Platform, host: str) -> Inventory | None:
+def _inventory(platform: Platform, host: str) -> Inventory | None:
     """What the collector would state of the vCenter; None where the site file says that it cannot be reached."""
     assert platform.site is not None
     try:
-        vcenter = await SiteVCenters(platform.site).log_on(Endpoint(host), Credentials("", ""))
+        return site_inventory(platform.site.current, host, CollectorSettings.load().convention)
     except VCenterError as error:
         _tell(f"{host}: not rendered: {error}")
         return None
-    read = conclude(CollectorSettings.load().convention, (), await vcenter.snapshot(), {}, {})
-    await vcenter.close()
-    source = ZoneSource(revision=NEVER, serial=0)
-    return Inventory(host=host, present=True, revision=NEVER, zone=source, clusters=read.clusters, unknown=read.unknown)
 
 
 async def _render(platform: Platform, inventory: Inventory) -> Rendering:
@@ -92,17 +85,16 @@ def _documents(rendering: Rendering, *, first: bool) -> Iterator[str]:
         annotations = manifest["metadata"]["annotations"]
         yield "" if first else "---\n"
         yield f"# {rendering.host}: {annotations[labels.TEMPLATE]}, {annotations[labels.UNIT]}\n"
-        yield yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+        yield manifest_text(manifest)
         first = False
 
 
 def _write(rendering: Rendering, output: Path) -> None:
     for object_id, manifest in rendering.manifests.items():
-        folder = output / (object_id.namespace or "_cluster")
-        folder.mkdir(parents=True, exist_ok=True)
+        path = output / manifest_path(object_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
         mode = 0o600 if object_id.kind == "Secret" else 0o644
-        text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
-        replace_file(folder / f"{object_id.kind.lower()}-{object_id.name}.yaml", text, mode=mode)
+        replace_file(path, manifest_text(manifest), mode=mode)
 
 
 def _tell(line: str) -> None:

@@ -37,3 +37,7 @@ class Platform:
     """Embedded: the folder that `manifests` reads."""
     output: Path | None = None
     """Embedded: the folder for what is applied; None: nothing is written."""
+
+    async def require_keys(self) -> None:
+        """For stages that seal or open manifests, at their start: raises ConfigurationError where `bus_key` is wrong."""
+        _ = (await self.configuration.current()).keyring

@@ -41,6 +41,7 @@ async def embedded(settings: RendererSettings, platform: Platform) -> AsyncItera
 async def _service(
     settings: RendererSettings, platform: Platform, templates: Watched, cells: Watched
 ) -> AsyncIterator[RendererService]:
+    await platform.require_keys()
     async with ProcessEngine(settings.bounds, settings.policy, processes=settings.render_processes) as engine:
         yield RendererService(
             platform.bus,
