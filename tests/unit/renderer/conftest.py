@@ -128,6 +128,7 @@ class InlineEngine:
     def __init__(self) -> None:
         self.jobs: list[tuple[str, str]] = []
         self.waits_for: asyncio.Event | None = None
+        self.waiting = False
         self.instead: dict[str, Rendered] = {}
 
     async def render(self, templates: TemplateSet, jobs: Sequence[Job], *, master_password: str) -> list[Rendered]:
@@ -135,7 +136,9 @@ class InlineEngine:
         library = Library(lambda username, host: f"{username}@{host}", max_output=Policy().max_output)
         library.replace(templates)
         if self.waits_for is not None:
+            self.waiting = True
             await self.waits_for.wait()
+            self.waiting = False
         self.jobs += [(job.path, job.variables["name"]) for job in jobs]
         return [
             self.instead.get(job.path) or render(library, templates[job.path], job.variables, Policy()) for job in jobs
@@ -154,16 +157,18 @@ class MemoryEpochs:
 
 
 class BreakableBus(InProcessBus):
-    """A bus whose publishes a test lets fail."""
+    """A bus that keeps what was published, since receivers skip what is superseded, and fails as told."""
 
-    def __init__(self, broker: Broker, epochs: MemoryEpochs) -> None:
+    def __init__(self, broker: Broker, epochs: MemoryEpochs, published: list[Statement]) -> None:
         super().__init__(broker, epochs, stop_within=1.0)
+        self.published = published
         self.failures = 0
 
     async def publish(self, statement: Statement) -> None:
         if self.failures:
             self.failures -= 1
             raise BusUnavailable("the broker is away")
+        self.published.append(statement)
         await super().publish(statement)
 
 
@@ -198,7 +203,7 @@ class Scene:
     def __init__(self) -> None:
         self.broker = Broker(Topology(partitions=2))
         self.epochs = MemoryEpochs()
-        self.bus = BreakableBus(self.broker, self.epochs)
+        self.bus = BreakableBus(self.broker, self.epochs, [])
         self.templates = FakeWatched()
         self.cells = FakeWatched(CELLS_AS_LISTED)
         self.configuration = FakeConfiguration(configuration())
@@ -242,7 +247,7 @@ class Scene:
 
     def deltas(self, host: str = HOST) -> list[ManifestDelta]:
         """What the renderer has stated on a vCenter."""
-        return [each for each in self.applier.statements if isinstance(each, ManifestDelta) and each.host == host]
+        return [each for each in self.bus.published if isinstance(each, ManifestDelta) and each.host == host]
 
     async def delta(self, number: int, host: str = HOST) -> ManifestDelta:
         """The so-manieth delta, from 1."""

@@ -51,6 +51,7 @@ async def test_nothing_is_known_before_a_fresh_look_succeeded() -> None:
         cells.away = unreachable()
         with pytest.raises(TransientError):
             await inputs.look_afresh()
+        assert not await changed(inputs)
         assert inputs.current is None
         cells.away = None
         await inputs.look_afresh()

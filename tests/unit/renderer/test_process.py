@@ -116,6 +116,13 @@ async def test_a_runaway_template_fails_and_others_do_not(engine: ProcessEngine,
     assert after.documents[0].object_id.name == "more"
 
 
+async def test_memory_is_bounded_and_named(engine: ProcessEngine) -> None:
+    (rendered,) = await outcomes(engine, resource("big", "\n" + RUNAWAYS["memory"]))
+    assert reason(rendered) == (
+        "vcenter_cluster/monsoon3/big.yaml.j2, line 2: needs more memory than rendering may use"
+    )
+
+
 async def test_time_is_cpu_time_and_named(engine: ProcessEngine) -> None:
     (rendered,) = await outcomes(engine, resource("runaway", RUNAWAYS["loops"]))
     assert reason(rendered) == "vcenter_cluster/monsoon3/runaway.yaml.j2: takes more than 0.3 s of CPU time"
@@ -155,13 +162,16 @@ async def test_a_killed_process_is_replaced_and_costs_one_result_at_most(engine:
     assert pid not in processes()
 
 
-async def test_a_stopped_process_is_ended(engine: ProcessEngine) -> None:
+async def test_a_process_that_hangs_is_ended_once_for_a_template(engine: ProcessEngine) -> None:
+    """Stopped, it does not answer, as in one operation that cannot be interrupted. Other templates go on."""
     await outcomes(engine, FINE)
     (pid,) = processes()
     os.kill(pid, signal.SIGSTOP)
-    first, second = await outcomes(engine, FINE, resource("other", configmap("other")))
+    first, second, third, other = await outcomes(engine, FINE, FINE, FINE, resource("other", configmap("other")))
     assert reason(first) == "vcenter_cluster/monsoon3/fine.yaml.j2: does not end within 2.5 s"
-    assert second.failure is None
+    assert "not tried" in reason(second)
+    assert "not tried" in reason(third)
+    assert other.failure is None
 
 
 async def test_cancelled_work_leaves_no_answers_behind(engine: ProcessEngine) -> None:

@@ -39,6 +39,7 @@ async def test_the_first_delta_says_all_with_every_manifest(scene: Scene) -> Non
     async with scene.renderer(nova(), cinder()):
         await scene.tell(sequence=3)
         delta = await scene.delta(1)
+        await becomes(lambda: scene.applier.statements == [delta], "it arrived as it was stated")
     assert delta.index.keys() == set(map(named, ("nova-bb1", "nova-bb2", "cinder-qa-de-1a", "cinder-qa-de-1b")))
     assert delta.manifests.keys() == delta.index.keys()
     entry = delta.index[named("nova-bb1")]
@@ -373,7 +374,7 @@ async def test_a_taken_partition_is_asked_for_and_restated_after_a_restart(scene
         await scene.taken()
         first = await scene.delta(1)
     lists = scene.templates.fresh_lists
-    scene.bus = type(scene.bus)(scene.broker, scene.epochs)
+    scene.bus = type(scene.bus)(scene.broker, scene.epochs, scene.bus.published)
     async with scene.renderer():
         second = await scene.delta(2)
     assert scene.templates.fresh_lists > lists
@@ -469,6 +470,16 @@ async def test_a_change_while_rendering_is_not_forgotten(scene: Scene) -> None:
         await becomes(
             lambda: any("more" in each["data"] for delta in scene.deltas() for each in scene.opened(delta).values()),
             "the newer one",
+        )
+        scene.engine.waits_for.clear()
+        scene.templates.hold(nova("  more: y\n"))
+        await becomes(lambda: scene.engine.waiting, "it is being rendered")
+        scene.templates.hold(nova("  more: z\n"))
+        await becomes(lambda: service.inputs.current and "z" in service.inputs.current.templates[NOVA].source, "known")
+        scene.engine.waits_for.set()
+        await becomes(
+            lambda: [each["data"]["more"] for each in scene.opened(scene.deltas()[-1]).values()] == ["z", "z"],
+            "the newest",
         )
 
 

@@ -26,7 +26,7 @@ class RendererService:
 
     def __init__(self, bus: Bus, inputs: WatchedInputs, setting: Setting, *, repeat_every: float = 300.0) -> None:
         self._bus = bus
-        self._inputs = inputs
+        self.inputs = inputs
         self._setting = setting
         self._repeat_every = repeat_every
         self._vcenters: dict[str, VCenter] = {}
@@ -42,7 +42,7 @@ class RendererService:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._bus.serve(Stage.RENDERER, self))
-                group.create_task(self._inputs.follow())
+                group.create_task(self.inputs.follow())
                 group.create_task(self._follow_inputs())
                 group.create_task(self._repeat())
         finally:
@@ -56,7 +56,7 @@ class RendererService:
         delay = _FIRST_DELAY
         for attempt in range(1, _TRIES_TO_TAKE + 1):
             try:
-                await self._inputs.look_afresh()
+                await self.inputs.look_afresh()
                 request = ResyncRequest(stage=Stage.COLLECTOR, partition=ownership.partition)
                 await self._bus.request(request)
             except (TransientError, ConfigurationError) as error:
@@ -99,7 +99,7 @@ class RendererService:
         Raises TransientError, OwnershipLost.
         """
         async with vcenter.lock:
-            while (inputs := self._inputs.current) is not None:
+            while (inputs := self.inputs.current) is not None:
                 inventory = vcenter.inventory
                 try:
                     outcome = await vcenter.state(inputs, self._setting)
@@ -114,7 +114,7 @@ class RendererService:
                         news = vcenter.with_news(delta).model_copy(update={"trace": trace})
                         await self._publish(vcenter, news)
                         vcenter.was_stated(news)
-                if self._inputs.current is inputs and vcenter.inventory is inventory:
+                if self.inputs.current is inputs and vcenter.inventory is inventory:
                     return
 
     async def _publish(self, vcenter: VCenter, delta: ManifestDelta) -> None:
@@ -124,7 +124,7 @@ class RendererService:
 
     async def _follow_inputs(self) -> None:
         while True:
-            await self._inputs.changed()
+            await self.inputs.changed()
             for vcenter in self._vcenters.values():
                 self._schedule(vcenter)
 
