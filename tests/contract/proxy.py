@@ -46,11 +46,6 @@ class Proxy:
         self._silent.set()
         self._refusing = False
 
-    @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self._writers) // 2
-
     async def close(self) -> None:
         """Ends everything."""
         self.refuse()

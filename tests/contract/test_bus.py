@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import pairwise
+from itertools import count, pairwise
 
 import msgpack
 import pytest
@@ -28,11 +28,12 @@ from vcenter_operator.common.sealing import Keyring
 from vcenter_operator.common.wire import decode, encode
 
 STAGE = Stage.COLLECTOR
+_mark = count(1000)
 
 
-async def replicas(harness: Harness, count: int, log: list[Ownership] | None = None) -> list[tuple[AnyBus, Recorder]]:
+async def replicas(harness: Harness, number: int, log: list[Ownership] | None = None) -> list[tuple[AnyBus, Recorder]]:
     """So many replicas, serving, with an even share each."""
-    found = [(await harness.replica(), Recorder(f"replica {n}", log=log)) for n in range(count)]
+    found = [(await harness.replica(), Recorder(f"replica {n}", log=log)) for n in range(number)]
     for bus, recorder in found:
         harness.serve(bus, recorder)
     await until(lambda: even([recorder for _, recorder in found], harness), "an even share for each")
@@ -58,9 +59,9 @@ def even(recorders: list[Recorder], harness: Harness) -> bool:
 # Partitions and ownership
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-async def test_every_partition_has_one_owner_and_shares_are_even(harness: Harness, count: int) -> None:
-    await replicas(harness, count)
+@pytest.mark.parametrize("number", [1, 2, 4])
+async def test_every_partition_has_one_owner_and_shares_are_even(harness: Harness, number: int) -> None:
+    await replicas(harness, number)
 
 
 async def test_replicas_join_and_leave_and_epochs_only_grow(harness: Harness) -> None:
@@ -533,18 +534,18 @@ async def settled(harness: Harness, recorder: Recorder) -> None:
     marker = Recorder.tries
     before = {host: marker(recorder, host) for host in marks}
     for host in marks:
-        await bus.publish(change(host, time.monotonic_ns() // 1000))
+        await bus.publish(change(host, next(_mark)))
     await until(lambda: all(marker(recorder, host) > before[host] for host in marks), "the marks")
 
 
-async def parked_by(bus: AnyBus, count: int, stage: Stage = STAGE) -> list[Parked]:
+async def parked_by(bus: AnyBus, number: int, stage: Stage = STAGE) -> list[Parked]:
     found: list[Parked] = []
 
     async def enough() -> bool:
         nonlocal found
         found = await bus.parked(stage)
-        return len(found) >= count
+        return len(found) >= number
 
-    await until_async(enough, f"{count} parked")
-    assert len(found) == count
+    await until_async(enough, f"{number} parked")
+    assert len(found) == number
     return found

@@ -119,6 +119,21 @@ async def test_what_was_confirmed_outlives_the_broker(harness: RabbitMQHarness, 
 
 
 @ours
+async def test_a_broker_that_lost_everything_is_used_again(harness: RabbitMQHarness, rabbitmq: RabbitMQ) -> None:
+    recorder = Recorder()
+    bus = await owner(harness, recorder)
+    before = list(recorder.owned.values())
+    vhost = harness.url.rpartition("/")[2]
+    await asyncio.to_thread(rabbitmq.delete_vhost, vhost)
+    await until(lambda: not recorder.owned, "everything to be released")
+    await asyncio.to_thread(rabbitmq.create_vhost, vhost)
+    await publish_until_it_works(bus, change(HOST, 1))
+    await until(lambda: recorder.sequences(HOST) == [1], "work to go on")
+    await until(lambda: len(recorder.owned) == TOPOLOGY.partitions, "everything to be taken again")
+    assert all(recorder.owned[each.partition].epoch > each.epoch for each in before)
+
+
+@ours
 async def test_a_broker_that_hangs_is_left_and_found_again(amqp_url: str, rabbitmq: RabbitMQ) -> None:
     harness, recorder = RabbitMQHarness(amqp_url, TOPOLOGY, heartbeat=4), Recorder()
     bus = await owner(harness, recorder)
@@ -341,7 +356,8 @@ async def test_a_stopped_replica_does_nothing_once_it_wakes(start: Start, tmp_pa
     stopped = time.monotonic()
     await until(lambda: second.owned() == {0, 1}, "the other to own all")
     taken = second.of("take")[-1]
-    assert 3.0 < taken["at"] - stopped < 2 * heartbeat, f"after {taken['at'] - stopped:.1f} s"
+    # It had last said something within three quarters of a second before.
+    assert 3.25 < taken["at"] - stopped < 2 * heartbeat, f"after {taken['at'] - stopped:.2f} s"
 
     first.process.send_signal(signal.SIGCONT)
     await until(lambda: first.of("expired"), "the one that woke to know")
@@ -436,7 +452,7 @@ async def test_no_manifest_body_is_on_the_brokers_disk(harness: RabbitMQHarness,
             manifests={object_id: keyring.seal(host, object_id, digest, manifest)},
         )
     )
-    files = [file for file in rabbitmq._folder.rglob("*") if file.is_file() and file.stat().st_size]
+    files = [file for file in rabbitmq.folder.rglob("*") if file.is_file() and file.stat().st_size]
     contents = [file.read_bytes() for file in files]
     assert any(host.encode() in content for content in contents), "not looked where messages are"
     assert not any(secret.encode() in content or b"stringData" in content for content in contents)
@@ -499,6 +515,11 @@ async def test_a_wrong_password_is_said_at_once_and_never_told(
     assert "the broker" in told or raised
     for password in ("wr0ng", quote("wr0ng/p@ss", safe=""), right, rabbitmq.password):
         assert password not in told
+
+
+async def test_a_vhost_that_is_not_there_is_said(amqp_url: str) -> None:
+    with pytest.raises(BusUnavailable, match=r"amqp://127.*-not: the vhost cannot be opened"):
+        await RabbitMQBus.connect(f"{amqp_url}-not", TOPOLOGY, EpochsInMemory(), within=1)
 
 
 async def test_a_broker_that_is_away_at_the_start_is_waited_for_only_so_long() -> None:

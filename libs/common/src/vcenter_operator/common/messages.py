@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 
 SCHEMA = 1
@@ -72,7 +73,7 @@ class Statement(Fact):
 
     @property
     def age(self) -> tuple[Any, ...]:
-        """All that it was made from, as positions that only grow: what two statements on one vCenter are compared by."""
+        """All that it was made from, as positions that only grow; statements on one vCenter are compared by it."""
         raise TypeError(f"{type(self).__name__} has no age")
 
     def older_than(self, other: Self) -> bool:

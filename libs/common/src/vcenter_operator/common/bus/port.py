@@ -19,6 +19,8 @@ class Topology:
 
     partitions: int = 8
     generation: int = 1
+    dry_run: bool = False
+    """Dry runs are a pipeline of their own on the same broker: they take nothing away from the real one."""
 
     def partitions_of(self, stage: Stage) -> int:
         """Discovery owns one thing, the zone; every other stage P partitions."""

@@ -77,7 +77,7 @@ class RabbitMQBus:
 
         Raises:
             BusUnavailable: the broker was away for `within` seconds.
-            ConfigurationError: URL, user, password, vhost, certificate, or a clash with queues that exist.
+            ConfigurationError: URL, user, password, certificate, or a clash with queues that exist.
         """
         delays = delays or RetryDelays()
         endpoint = Endpoint.parse(url, heartbeat, ca)

@@ -25,7 +25,7 @@ from typing import Any
 import aio_pika
 import pamqp.exceptions
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
+from aio_pika.exceptions import AMQPError, AuthenticationError, InvalidFrameError, ProbableAuthenticationError
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 from tenacity.stop import stop_after_delay, stop_never
@@ -115,7 +115,7 @@ class Endpoint:
 
         Raises:
             BusUnavailable: the broker cannot be reached.
-            ConfigurationError: it refuses the user, the password, the vhost or us its certificate.
+            ConfigurationError: it refuses user or password, or its certificate is not to be trusted.
         """
         transport = _Transport(TLSTransportFactory() if self.context else TCPTransportFactory())
         connection = aio_pika.Connection(
@@ -227,7 +227,7 @@ def _attempts(kind: type[OperatorError], **options: Any) -> AsyncRetrying:
 def _log_attempt(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = round(state.upcoming_sleep, 2)
-    log.warning("the broker is away", error=str(error), attempts=state.attempt_number, pause=pause)
+    log.warning("no connection to the broker", error=str(error), attempts=state.attempt_number, pause=pause)
 
 
 async def _session(endpoint: Endpoint, name: str, use: Callable[[Link], Awaitable[None]]) -> None:
@@ -244,10 +244,10 @@ def _refused(error: BaseException | None) -> str | None:
         return "user or password refused"
     if isinstance(error, AMQPError) and isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return f"certificate not trusted: {error.__cause__.verify_message}"
-    if error is not None and "vhost" in str(error) and "not found" in str(error):
-        return "no such vhost"
     return None
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, InvalidFrameError) and "OpenOk" in str(error):
+        return "the vhost cannot be opened: it is missing, not for this user, or full"
     return str(error) or type(error).__name__

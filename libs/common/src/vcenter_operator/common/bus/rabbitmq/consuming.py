@@ -165,9 +165,9 @@ class Consumption:
 
 
 async def read_all(link: Link, queue: str) -> list[IncomingMessage]:
-    """Everything in a queue, oldest first. It is returned with the channel, which the caller closes or loses.
+    """Everything in a queue, oldest first; it stays there. Nobody else can read it at the same time.
 
-    Nobody else can read it at the same time. Raises BusUnavailable.
+    Raises BusUnavailable, also where somebody does.
     """
     arrivals: asyncio.Queue[IncomingMessage] = asyncio.Queue()
 
@@ -180,5 +180,10 @@ async def read_all(link: Link, queue: str) -> list[IncomingMessage]:
         count = (await underlay.queue_declare(queue, passive=True)).message_count or 0
         if not count:
             return []
-        await underlay.basic_consume(queue, arrived, exclusive=True)
-        return [await arrivals.get() for _ in range(count)]
+        consumer = await underlay.basic_consume(queue, arrived, exclusive=True)
+        messages = [await arrivals.get() for _ in range(count)]
+        await underlay.basic_cancel(consumer.consumer_tag or "")
+        await underlay.basic_nack(0, multiple=True, requeue=True)  # 0: all
+        while ((await underlay.queue_declare(queue, passive=True)).message_count or 0) < count:
+            await asyncio.sleep(0.02)  # whoever reads next finds them there
+        return messages

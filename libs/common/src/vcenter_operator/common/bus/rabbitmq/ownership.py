@@ -67,7 +67,10 @@ class Owner:
         self._partitions = names.topology.partitions_of(stage)
         self._owned: dict[int, Ownership] = {}
         self._confirmed_at = time.monotonic()
-        self._asking: UnderlayChannel | None = None
+        self._members = 0
+        self._counted = asyncio.Event()
+        self._asking: UnderlayChannel
+        self._looking: UnderlayChannel
         self._locking: AbstractChannel | None = None
         self._membership: str | None = None
 
@@ -77,60 +80,82 @@ class Owner:
         Raises:
             BusUnavailable: the connection is lost; every ownership has ended.
         """
-        channel = await self._link.channel()
-        async with answered(f"declaring the queues of {self._stage}", within=60.0):
-            await declare(channel, self._names.of(self._stage))
-        self._asking = await channel.get_underlay_channel()
-        self._asking.on_consumer_cancel_callbacks.add(self._no_member_any_more)
-        self._confirmed_at = time.monotonic()
+        await self._prepare()
         sharing = Sharing(self._stage, self._partitions, self)
-        watching = asyncio.create_task(self._end_all_when_lost(), name=f"{self._stage} connection")
-        asking = asyncio.create_task(self._keep_asking(sharing), name=f"{self._stage} ownership")
+        tasks = [
+            asyncio.create_task(work, name=f"{self._stage} {name}")
+            for name, work in (
+                ("connection", self._end_all_when_lost()),
+                ("ownership", self._keep_asking()),
+                ("sharing", self._keep_balanced(sharing)),
+            )
+        ]
         try:
-            await asyncio.wait({watching, asking}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                asking.result()
-            if watching.done():
-                raise BusUnavailable("the connection of the owner was lost")
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            # Questions go on meanwhile, so that what is under way is still ours while it finishes.
             try:
                 await sharing.stop()
             finally:
                 self._end_all()
-                for task in (watching, asking):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(watching, asking, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _prepare(self) -> None:
+        channel = await self._link.channel()
+        async with answered(f"declaring the queues of {self._stage}", within=60.0):
+            await declare(channel, self._names.of(self._stage))
+            self._looking = await channel.get_underlay_channel()
+            self._looking.on_consumer_cancel_callbacks.add(self._no_member_any_more)
+            self._asking = await (await self._link.channel()).get_underlay_channel()
+        self._confirmed_at = time.monotonic()
 
     async def _end_all_when_lost(self) -> None:
         await self._link.lost.wait()
         self._end_all()
+        raise BusUnavailable("the connection of the owner was lost")
 
     def _end_all(self) -> None:
         for ownership in self._owned.values():
             ownership.end()
 
-    async def _keep_asking(self, sharing: Sharing) -> None:
+    async def _keep_asking(self) -> None:
         try:
             while True:
-                again = await sharing.balance(await self._count_members())
-                await asyncio.sleep(0 if again else min(_ASK_EVERY, self._valid_for / 4))
-        except Exception:
-            self._link.abort()  # whoever does not ask does not know how long the locks are its own
+                await self._count_members()
+                await asyncio.sleep(min(_ASK_EVERY, self._valid_for / 4))
+        except BusUnavailable:
+            self._link.abort()  # whoever gets no answer does not know how long the locks are its own
             raise
 
-    async def _count_members(self) -> int:
+    async def _count_members(self) -> None:
         """The question that keeps the partitions: it has to be answered before they expire."""
         sent = time.monotonic()
         left = self._confirmed_at + self._valid_for - sent
         if left <= 0:
             raise BusUnavailable(f"no answer from the broker for {sent - self._confirmed_at:.1f} s")
-        assert self._asking is not None
         async with answered("counting the replicas", within=left):
             answer = await self._asking.queue_declare(self._names.members(self._stage), passive=True)
         self._confirmed_at = sent
         for ownership in self._owned.values():
             ownership.renew(sent)
-        return answer.consumer_count or 0
+        self._members = answer.consumer_count or 0
+        self._counted.set()
+
+    async def _keep_balanced(self, sharing: Sharing) -> None:
+        """After every count; it may take longer than the next one."""
+        try:
+            while True:
+                await self._counted.wait()
+                self._counted.clear()
+                if await sharing.balance(self._members):
+                    await self._count_members()
+        except BusUnavailable:
+            self._link.abort()
+            raise
 
     async def _no_member_any_more(self, _: object) -> None:
         log.warning("the broker ended the membership", stage=str(self._stage))
@@ -138,25 +163,22 @@ class Owner:
 
     async def join(self) -> None:
         """See `sharing.Seat`."""
-        assert self._asking is not None
         async with answered("joining the replicas"):
-            answer = await self._asking.basic_consume(self._names.members(self._stage), _nothing, no_ack=True)
+            answer = await self._looking.basic_consume(self._names.members(self._stage), _nothing, no_ack=True)
         self._membership = answer.consumer_tag
 
     async def leave(self) -> None:
         """See `sharing.Seat`."""
-        assert self._asking is not None
         if self._membership is not None:
             async with answered("leaving the replicas", within=2.0):
-                await self._asking.basic_cancel(self._membership)
+                await self._looking.basic_cancel(self._membership)
             self._membership = None
 
     async def acquire(self, partition: int) -> bool:
         """See `sharing.Seat`."""
-        assert self._asking is not None
         queue = self._names.of_partition(self._stage, partition)
         async with answered("looking for an owner"):
-            answer = await self._asking.queue_declare(queue.name, durable=True, arguments=queue.arguments)
+            answer = await self._looking.queue_declare(queue.name, durable=True, arguments=queue.arguments)
         if answer.consumer_count:
             return False
         name = self._names.owner(self._stage, partition)

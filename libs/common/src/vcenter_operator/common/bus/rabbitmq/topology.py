@@ -1,6 +1,7 @@
 """Every exchange and queue, declared in one place.
 
-Names begin with `vcenter-operator.g<generation>.` (here `~`):
+Names begin with `vcenter-operator.g<generation>.` (here `~`), in dry runs with
+`vcenter-operator-dry-run.g<generation>.`:
 
 | name | what |
 |---|---|
@@ -157,7 +158,8 @@ class Names:
             yield Queue(name, {"x-message-ttl": round(delay * 1000), **_quorum(_ANY_NUMBER), **back}, ((name, ""),))
 
     def _name(self, *parts: object) -> str:
-        return ".".join(str(part) for part in ("vcenter-operator", f"g{self.topology.generation}", *parts))
+        pipeline = "vcenter-operator-dry-run" if self.topology.dry_run else "vcenter-operator"
+        return ".".join(str(part) for part in (pipeline, f"g{self.topology.generation}", *parts))
 
 
 async def declare(channel: AbstractChannel, items: Iterable[Exchange | Queue]) -> None:
