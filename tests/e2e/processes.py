@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 STAGES = ("discovery", "collector", "renderer", "applier")
@@ -15,18 +15,19 @@ STAGES = ("discovery", "collector", "renderer", "applier")
 class Service:
     """One replica of one stage. `kill` is SIGKILL, `stop` is SIGTERM, `pause` and `resume` are a hang and its end."""
 
-    def __init__(self, stage: str, replica: int, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, stage: str, replica: int, environment: Mapping[str, str], folder: Path, arguments: Sequence[str] = ()
+    ) -> None:
         self.stage = stage
-        self.log = folder / f"{stage}-{replica}.log"
+        self.log = folder / f"{''.join(arguments).strip('-')}{stage}-{replica}.log"
+        self._command = [sys.executable, "-m", f"vcenter_operator.{stage}", *arguments]
         self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it; its log is appended to."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", f"vcenter_operator.{self.stage}"], env=self._environment, stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -61,9 +62,12 @@ class Service:
 class Fleet:
     """Replicas of every stage, started together and gone when the test ends."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, replicas: int = 1) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, replicas: int = 1, arguments: Sequence[str] = ()
+    ) -> None:
         self.services = {
-            stage: [Service(stage, number, environment, folder) for number in range(replicas)] for stage in STAGES
+            stage: [Service(stage, number, environment, folder, arguments) for number in range(replicas)]
+            for stage in STAGES
         }
 
     def __getitem__(self, stage: str) -> list[Service]:

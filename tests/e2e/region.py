@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,9 @@ class Region:
             },
         }
 
-    def fleet(self, replicas: int = 1, **settings: str) -> Fleet:
+    def fleet(self, replicas: int = 1, arguments: Sequence[str] = (), **settings: str) -> Fleet:
         """The four services, started."""
-        fleet = Fleet(self.environment(**settings), self.folder, replicas)
+        fleet = Fleet(self.environment(**settings), self.folder, replicas, arguments)
         self._fleets.append(fleet)
         fleet.start()
         return fleet

@@ -39,5 +39,5 @@ class Platform:
     """Embedded: the folder for what is applied; None: nothing is written."""
 
     async def require_keys(self) -> None:
-        """For stages that seal or open manifests, at their start: raises ConfigurationError where `bus_key` is wrong."""
+        """Stages that seal or open manifests call it at their start. Raises ConfigurationError: `bus_key` is wrong."""
         _ = (await self.configuration.current()).keyring

@@ -30,9 +30,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 2
 """Exit codes: it ended, or was stopped as told; it failed, see the log; settings or Secret are wrong."""
 IN_PROCESS = "in-process"
 
-DRY_RUN_HELP = (
-    "write nothing to the cluster; the broker has to be none that real stages use (a virtual host of its own)"
-)
+DRY_RUN_HELP = "change nothing; dry runs of the stages talk among themselves, beside the real ones on the same broker"
 
 _MARGIN = 3.0
 """Seconds above `stop_within` after which a process that was told to stop is ended whatever it does."""
@@ -51,14 +49,14 @@ Wiring = Callable[[S, Platform], AbstractAsyncContextManager[Service]]
 """Composes a stage on a platform: `wiring.on_kubernetes` or `wiring.embedded` of the stage."""
 
 
-async def open_bus(settings: Settings, epochs: Epochs, *, url: str | None = None) -> Bus:
+async def open_bus(settings: Settings, epochs: Epochs, *, url: str | None = None, dry_run: bool = False) -> Bus:
     """The bus that `url`, or else `settings.bus`, names: an AMQP URL or `in-process`.
 
     Raises:
         ConfigurationError: the URL, the login or the CA bundle is wrong.
         BusUnavailable: the broker is away.
     """
-    topology = Topology(settings.partitions, settings.generation)
+    topology = Topology(settings.partitions, settings.generation, dry_run)
     if (url or settings.bus) == IN_PROCESS:
         return InProcessBus(Broker(topology), epochs, stop_within=settings.stop_within)
     from vcenter_operator.common.bus.rabbitmq import RabbitMQBus  # noqa: PLC0415 - not needed in process

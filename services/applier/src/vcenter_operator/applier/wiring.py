@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from vcenter_operator.applier.adapters.embedded import DryRunFolder, FileFreeze, FolderCluster
+from vcenter_operator.applier.adapters.unfrozen import NeverFrozen
 from vcenter_operator.applier.core.budget import Budget
 from vcenter_operator.applier.core.decisions import Policy
 from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
@@ -30,7 +31,11 @@ async def on_kubernetes(
     kind = DryRunCluster if platform.dry_run else KubernetesCluster
     api = Api(platform.kubernetes, timeout=settings.request_timeout)
     own_namespace = platform.surroundings.own_namespace
+    await platform.require_keys()
     cluster = kind(api, own_namespace, concurrency=settings.concurrency)
+    if platform.dry_run:
+        yield _service(settings, platform, cluster, NeverFrozen(), on_plan)
+        return
     async with ConfigMapFreeze.watching(platform.kubernetes, own_namespace) as freeze:
         yield _service(settings, platform, cluster, freeze, on_plan)
 
@@ -40,9 +45,10 @@ async def embedded(
     settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None
 ) -> AsyncIterator[ApplierService]:
     """Writes to the platform's output folder; without one, or in a dry run, it plans and writes nothing."""
-    kind = DryRunFolder if platform.dry_run or platform.output is None else FolderCluster
-    cluster = kind(platform.output, platform.surroundings.own_namespace)
-    yield _service(settings, platform, cluster, FileFreeze(platform.output), on_plan)
+    output = None if platform.dry_run else platform.output
+    cluster = (FolderCluster if output else DryRunFolder)(platform.output, platform.surroundings.own_namespace)
+    await platform.require_keys()
+    yield _service(settings, platform, cluster, FileFreeze(output) if output else NeverFrozen(), on_plan)
 
 
 def _service(

@@ -55,7 +55,7 @@ async def open_platform(
         await configuration.current()
         if bus is None:
             epochs = FolderEpochs(state and state / "epochs", dry_run=dry_run)
-            bus = await patiently("bus", lambda: open_bus(settings, epochs))
+            bus = await patiently("bus", lambda: open_bus(settings, epochs, dry_run=dry_run))
             stack.push_async_callback(bus.close)
         domain = settings.service_domain or opened.current.domain
         yield Platform(

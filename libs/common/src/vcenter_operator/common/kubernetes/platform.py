@@ -43,7 +43,7 @@ async def open_platform(
         store: Store = KubernetesStore(client, own, missing_is_empty=dry_run)
         if bus is None:
             url = None if "bus" in settings.model_fields_set else current.values.get("bus_url")
-            bus = await patiently("bus", lambda: open_bus(settings, epochs, url=url))
+            bus = await patiently("bus", lambda: open_bus(settings, epochs, url=url, dry_run=dry_run))
             stack.push_async_callback(bus.close)
         yield Platform(
             bus=bus,

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field
+
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ClusterRole, Fact, ObjectKey, Provenance, Stage
 

@@ -207,16 +207,14 @@ class DryRunFolder(FolderCluster):
 class FileFreeze:
     """See `ports.Freeze`: a file `freeze` in the folder."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._file = None if folder is None else folder / "freeze"
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "freeze"
 
     async def look(self) -> None:
         """See `Freeze.look`: the file is looked for at every check."""
 
     def check(self) -> None:
         """See `Freeze.check`."""
-        if self._file is None:
-            return
         try:
             reason = self._file.read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:

@@ -41,7 +41,8 @@ def section(
     if not delta.present:
         return applied.model_copy(update=shown)
     inferred = sum(removal.inferred for removal in gone if removal.id in outcome.deleted)
-    settled = {"settled_templates": dict(delta.templates), "settled_inputs": delta.inputs}
+    # Without any template there is nothing by which an edit could be told later: as good as never settled.
+    settled = {"settled_templates": dict(delta.templates) or None, "settled_inputs": delta.inputs}
     return applied.model_copy(
         update={
             **shown,

@@ -1,0 +1,13 @@
+"""No freeze: a dry run writes nothing, and shall show what would be done while the real operator is frozen."""
+
+from __future__ import annotations
+
+
+class NeverFrozen:
+    """See `ports.Freeze`."""
+
+    async def look(self) -> None:
+        """See `Freeze.look`."""
+
+    def check(self) -> None:
+        """See `Freeze.check`."""
