@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,35 @@ async def test_processes_end_with_the_engine() -> None:
         await asyncio.gather(*(outcomes(engine, FINE) for _ in range(6)))
         assert 1 <= len(processes()) <= 3
     assert not processes()
+
+
+SERVICE = """
+import asyncio, sys
+from tests.unit.renderer.test_process import BOUNDS, FINE, ProcessEngine, outcomes, processes
+
+async def main():
+    async with ProcessEngine(BOUNDS) as engine:
+        await outcomes(engine, FINE)
+        print(*processes(), flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_does_not_outlive_a_killed_service() -> None:
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVICE, stdout=asyncio.subprocess.PIPE)
+    assert service.stdout is not None
+    pid = int(await service.stdout.readline())
+    service.kill()
+    await service.wait()
+    async with asyncio.timeout(10):
+        while running(pid):
+            await asyncio.sleep(0.01)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

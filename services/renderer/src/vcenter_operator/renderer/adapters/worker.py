@@ -1,8 +1,8 @@
 """The process in which templates run: `python -m vcenter_operator.renderer.adapters.worker`, started by `process`.
 
-It has no network, no files and no environment of the operator's, and ends when its standard input does. A template
-that takes too long is interrupted; where it cannot be (one long operation of the interpreter), the service ends the
-process.
+It has no connection and no environment of the operator's, writes no files, and ends when its standard input does. A
+template that takes too long is interrupted; where it cannot be (one long operation of the interpreter), the service
+ends the process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from vcenter_operator.common.masterpassword import derive_password
@@ -98,10 +99,15 @@ def main() -> None:
 def _bound(bounds: Bounds) -> None:
     sys.dont_write_bytecode = True
     sys.excepthook = lambda kind, *_: sys.stderr.write(f"rendering process ended: {kind.__name__}\n")
-    resource.setrlimit(resource.RLIMIT_AS, (bounds.memory, bounds.memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    limits = {
+        resource.RLIMIT_AS: bounds.memory,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NPROC: 0,
+    }
+    for limit, value in limits.items():
+        with suppress(ValueError, OSError):  # not every system knows every one
+            resource.setrlimit(limit, (value, value))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, _out_of_time)
 
