@@ -107,16 +107,22 @@ def delta(
 
 
 def manifest(
-    object_id: ObjectId, host: str = HOST, template: str = NOVA, unit: Unit | None = None, **content: Any
+    object_id: ObjectId,
+    host: str = HOST,
+    template: str = NOVA,
+    unit: Unit | None = None,
+    *,
+    own: str = OWN,
+    **content: Any,
 ) -> dict[str, Any]:
-    """As the renderer makes it."""
+    """As the renderer makes it; `own` is the operator's namespace."""
     return {
         "apiVersion": f"{object_id.group}/v1" if object_id.group else "v1",
         "kind": object_id.kind,
         "metadata": {
             "name": object_id.name,
             "namespace": object_id.namespace,
-            "labels": {labels.PART_OF: labels.applyset_id(host, OWN)},
+            "labels": {labels.PART_OF: labels.applyset_id(host, own)},
             "annotations": {
                 labels.VCENTER: host,
                 labels.TEMPLATE: template,
