@@ -34,7 +34,7 @@ test: $(VENV)/.dev ## every test, against the real servers, which it installs or
 	$(BIN)/python -m pytest tests
 
 unit: $(VENV)/.dev ## the tests that need no server: seconds
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit -n auto
 
 lint: $(VENV)/.dev ## style, types and layers
 	$(BIN)/ruff check $(SOURCES)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.processes import STAGES
-from tests.unit.command.test_command import COMMAND, EXAMPLE, environment, on_files
+from tests.e2e.test_command import COMMAND, EXAMPLE, environment, on_files
 from tests.waiting import eventually
 
 PLAINTEXTS = (b"host_password", b"nova-compute-secrets.conf", b"loci-nova", b"projected", b"an example seed")

@@ -14,7 +14,7 @@ import yaml
 
 from tests.waiting import eventually
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "site"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "site"
 COMMAND = [sys.executable, "-m", "vcenter_operator.command"]
 
 

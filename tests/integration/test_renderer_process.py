@@ -208,7 +208,7 @@ async def test_processes_end_with_the_engine() -> None:
 
 SERVICE = """
 import asyncio, sys
-from tests.unit.renderer.test_process import BOUNDS, FINE, ProcessEngine, outcomes, processes
+from tests.integration.test_renderer_process import BOUNDS, FINE, ProcessEngine, outcomes, processes
 
 async def main():
     async with ProcessEngine(BOUNDS) as engine:
