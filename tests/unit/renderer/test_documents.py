@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vcenter_operator.common.identity import ObjectId
@@ -44,6 +46,10 @@ REFUSED = {
         9,
         "document 2, item 2, (Y) has no apiVersion",
     ),
+    head() + "metadata: {name: x}\ndata: {x: !!timestamp soon}": (5, "looks like a date or number"),
+    head() + "metadata: {name: x}\ndata: {x: !!bool perhaps}": (5, "looks like a date or number"),
+    head() + 'metadata: {name: x}\ndata: {x: "\\ud83d"}': (5, "half of a surrogate pair"),
+    head() + "metadata: {name: x}\ndata:\n  x: \ud83d": (9, "a character that YAML does not allow"),
     "a: b: c": (5, "not valid YAML: mapping values are not allowed in this context"),
     "a: 'b\n": (5, "not valid YAML: while scanning a quoted scalar"),
     "a: !unknown-tag-with-a-value b": (5, "not valid YAML"),
@@ -74,3 +80,28 @@ def test_kinds_on_the_allowlist_get_no_namespace() -> None:
     assert namespace.manifest["metadata"] == {"name": "x"}
     assert configmap.object_id == ObjectId("", "ConfigMap", "monsoon3", "good")
     assert parse_documents(text, "monsoon3", Policy())[0].object_id.namespace == "monsoon3"
+
+
+TAKEN = {
+    "a tab that begins a block scalar": ("x: |\n  \tall:\n  \t\tmake\n", {"x": "\tall:\n\t\tmake\n"}),
+    "a key without value in braces": ("{x:, y:}", {"x": None, "y": None}),
+    "a surrogate pair, as JSON escapes it": ('{"x": "\\ud83d\\ude00", "\\ud83d\\ude00": 1}', {"x": "😀", "😀": 1}),
+    "pairs": ("x: !!pairs [a: 1]", {"x": [["a", 1]]}),
+}
+
+
+@pytest.mark.parametrize(("text", "data"), TAKEN.values(), ids=TAKEN.keys())
+def test_whatever_safe_load_all_takes_is_taken(text: str, data: dict[str, Any]) -> None:
+    """libyaml, which is used for its speed, refuses some of it."""
+    indented = "".join(f"  {line}\n" for line in text.splitlines())
+    one, other = parse_documents(f"{head()}metadata: {{name: x}}\ndata:\n{indented}---\n{GOOD}", "monsoon3", Policy())
+    assert one.manifest["data"] == data
+    assert other.object_id.name == "good"
+
+
+def test_an_object_whose_kind_ends_in_list_is_none() -> None:
+    allowed = head("AllowList", "example.org/v1") + "metadata: {name: x}\nitems: [a, b]\n"
+    [document] = parse_documents(allowed, "monsoon3", Policy())
+    assert (document.object_id.kind, document.manifest["items"]) == ("AllowList", ["a", "b"])
+    several = head("ConfigMapList") + "metadata: {}\nitems:\n- metadata: {name: x}\n- metadata: {name: y}\n"
+    assert [each.object_id.name for each in parse_documents(several, "monsoon3", Policy())] == ["x", "y"]

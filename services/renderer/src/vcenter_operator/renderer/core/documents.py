@@ -6,6 +6,7 @@ import datetime
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,11 @@ from vcenter_operator.renderer.core.policy import Policy
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
+_MAX_SECOND_LOOK = 512 * 1024
+"""Characters of a text that the slow loader may look at again: it takes about a second for as many."""
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _API_VERSION = re.compile(r"([a-z0-9.-]+/)?[a-z0-9]+")
+_KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -78,11 +82,26 @@ def parse_documents(text: str, namespace: str, policy: Policy) -> list[Document]
     ]
 
 
-def _contents(text: str) -> Iterator[tuple[_Place, Any]]:
-    """Each document that is not empty."""
+def _contents(text: str) -> list[tuple[_Place, Any]]:
+    """Each document that is not empty.
+
+    The contract's semantics are those of `yaml.safe_load_all`, which is slow; libyaml agrees on all that it takes,
+    but refuses a tab that begins a block scalar, `{a:}`, and the surrogate pairs that JSON escapes: then the slow one
+    has the last word.
+    """
+    try:
+        return list(_read(text, _Loader))
+    except DocumentError as refused:
+        if _Loader is not yaml.SafeLoader and len(text) <= _MAX_SECOND_LOOK:
+            with suppress(DocumentError):
+                return list(_read(text, yaml.SafeLoader))
+        raise refused from None
+
+
+def _read(text: str, loader_type: Any) -> Iterator[tuple[_Place, Any]]:
     number, line = 0, 1
     try:
-        loader = _Loader(text)
+        loader = loader_type(text)
         try:
             while loader.check_node():
                 node = loader.get_node()
@@ -96,13 +115,16 @@ def _contents(text: str) -> Iterator[tuple[_Place, Any]]:
         mark = error.problem_mark or error.context_mark
         problem = ", ".join(without_values(part) for part in (error.context, error.problem) if part)
         raise DocumentError(f"not valid YAML: {problem}", _line(text, mark) if mark else line) from None
-    except yaml.reader.ReaderError as error:
-        at = error.position if isinstance(error.position, int) else 0
+    except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
+        at = error.position if isinstance(error, yaml.reader.ReaderError) else error.start
         raise DocumentError(
-            "not valid YAML: a character that YAML does not allow", text.count("\n", 0, at) + 1
+            "not valid YAML: a character that YAML does not allow",
+            text.count("\n", 0, at if isinstance(at, int) else 0) + 1,
         ) from None
-    except (ValueError, TypeError, RecursionError):
-        # from the constructors of dates and numbers, for what only looks like one
+    except MemoryError:
+        raise
+    except Exception:
+        # from the constructors of dates, numbers and tagged values, for what only looks like one: of any type
         raise DocumentError(
             "not valid YAML: a value looks like a date or number, but is none: quote it", line
         ) from None
@@ -127,10 +149,10 @@ class _Normal:
         if self._nodes > _MAX_NODES or depth > _MAX_DEPTH:
             raise self._place.error("is too big or too deep: aliases within aliases?")
         if isinstance(value, str):
-            return value
+            return self._text(value)
         if isinstance(value, dict):
             return {self._key(key): self._value(each, depth + 1) for key, each in value.items()}
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [self._value(each, depth + 1) for each in value]
         if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return value
@@ -138,9 +160,20 @@ class _Normal:
             return value.isoformat()
         raise self._place.error(f"holds a {type(value).__name__}, which JSON has no word for")
 
+    def _text(self, text: str) -> str:
+        """With the surrogate pairs that JSON escapes made the characters that they stand for."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            try:
+                return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            except UnicodeDecodeError:
+                raise self._place.error("holds half of a surrogate pair, which is no character") from None
+        return text
+
     def _key(self, key: Any) -> str:
         if isinstance(key, str):
-            return key
+            return self._text(key)
         if key is None or isinstance(key, bool):
             return {None: "null", True: "true", False: "false"}[key]
         if isinstance(key, int | float):
@@ -151,9 +184,10 @@ class _Normal:
 
 
 def _expanded(place: _Place, manifest: dict[str, Any]) -> Iterator[tuple[_Place, dict[str, Any]]]:
-    """The manifest, or the items of a List."""
+    """The manifest, or the items of a List, which has no name: what has one is an object of a kind that ends so."""
     kind, items = manifest.get("kind"), manifest.get("items")
-    if not (isinstance(kind, str) and kind.endswith("List") and isinstance(items, list)):
+    named = isinstance(manifest.get("metadata"), dict) and manifest["metadata"].get("name") is not None
+    if named or not (isinstance(kind, str) and kind.endswith("List") and isinstance(items, list)):
         yield place, manifest
         return
     implied = {} if kind == "List" else {"apiVersion": manifest.get("apiVersion"), "kind": kind.removesuffix("List")}
@@ -195,7 +229,7 @@ def _placed(manifest: dict[str, Any], object_id: ObjectId, policy: Policy, where
 
 def _kind(manifest: Mapping[str, Any], place: _Place) -> tuple[str, str]:
     version, kind = manifest.get("apiVersion"), manifest.get("kind")
-    if not (isinstance(kind, str) and kind.isidentifier()):
+    if not (isinstance(kind, str) and _KIND.fullmatch(kind)):
         raise place.error("has no kind", "kind")
     if not (isinstance(version, str) and _API_VERSION.fullmatch(version)):
         raise place.error(f"({kind}) has no apiVersion", "apiVersion")

@@ -37,6 +37,8 @@ def render(library: Library, template: Template, variables: Mapping[str, Any], p
         path, line = _located(library, template.path, variables, error.line)
         reason = f"{error} (line {error.line} of the rendered text)"
         return Rendered(loaded=loaded, failure=Failure(reason, path, line))
+    except Exception as error:
+        return Rendered(loaded=loaded, failure=explain(error, template.path))
 
 
 def _located(library: Library, path: str, variables: Mapping[str, Any], line: int) -> tuple[str, int | None]:
