@@ -40,8 +40,8 @@ def headline(number: int, title: str, story: str) -> None:
 
 
 def coloured(line: str) -> Text:
-    """A line of a plan in the colour of what happens, cut at the edge."""
-    return Text(line, style=COLOURS.get(line[:1], ""), overflow="ellipsis", no_wrap=True)
+    """A line of a plan in the colour of what happens. Cut at the edge, unless it tells why nothing happens."""
+    return Text(line, style=COLOURS.get(line[:1], ""), overflow="ellipsis", no_wrap=line[:1] in "+~-")
 
 
 def plan(shown: Plan, lines: int = LINES) -> None:

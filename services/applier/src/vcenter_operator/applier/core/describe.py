@@ -44,7 +44,7 @@ def describe(plan: Plan, *, limit: int = 20) -> list[str]:
     lines += _each("~", plan.updates, limit)
     lines += _each("-", plan.deletes, limit)
     lines += _each(">", plan.handovers, limit)
-    lines += _each("!", plan.held, limit)
+    lines += _by_reason("! held:", plan.held, limit)
     lines += _each("…", plan.deferred, limit)
     for mark, items in (("x", plan.conflicts), ("x", plan.refused), ("?", plan.unknown), ("…", plan.lacking)):
         lines += _by_reason(mark, items, limit)
@@ -63,11 +63,11 @@ def _about(mark: str, item: Change | Removal | Taking) -> str:
         return f"{item.template}, {describe_unit(item.unit)}"
     if mark == ">" and item.current.claim is not None:
         return f"claimed by {item.current.claim.host}"
-    return {"!": f"held: {item.reason}", "…": f"{item.reason}; waits for what is yielded now"}.get(mark, item.reason)
+    return f"{item.reason}; waits for what is yielded now" if mark == "…" else item.reason
 
 
-def _by_reason(mark: str, items: Iterable[Left], limit: int) -> list[str]:
-    reasons: dict[str, list[Left]] = {}
+def _by_reason(mark: str, items: Iterable[Left | Removal], limit: int) -> list[str]:
+    reasons: dict[str, list[Left | Removal]] = {}
     for item in items:
         reasons.setdefault(item.reason, []).append(item)
     lines = []
