@@ -19,7 +19,7 @@ from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, SECTIONS
 from tests.stack import Stack
 from tests.stack.kubernetes import Kubernetes
 from vcenter_operator.common import labels
-from vcenter_operator.common.errors import ConfigurationError, StaleRecord, TransientError
+from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
 from vcenter_operator.common.kubernetes import watching
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
@@ -456,6 +456,24 @@ async def test_of_many_writers_at_once_every_swap_holds_once(client: ApiClient, 
     assert record.applied.objects == APPLIED.objects + 40
 
 
+async def test_a_record_that_somebody_damaged_hides_no_other_and_is_written_all_the_same(
+    client: ApiClient, namespace: str
+) -> None:
+    api, store, other = Api(client), KubernetesStore(client, namespace), "vc-b-0.cc.qa-de-1.cloud.sap"
+    for host in (HOST, other):
+        for section in SECTIONS:
+            await store.write(host, section)
+    path = replace(VCENTERS, namespace=namespace).path(HOST, "status")
+    await api.merge_patch(path, {"status": {"applier": {"held": ["rubbish"]}}}, field_manager="somebody")
+    records = {record.host: record for record in await store.list()}
+    assert records[other].applied == APPLIED
+    assert records[HOST].applied is None
+    with pytest.raises(PermanentError, match="status.applier"):
+        records[HOST].check(Stage.APPLIER)
+    moved = DISCOVERED.model_copy(update={"serial": 7})
+    assert (await store.write(HOST, moved, version=records[HOST].version)).discovered == moved
+
+
 async def test_the_time_of_a_transition_is_the_clusters_memory(client: ApiClient, namespace: str) -> None:
     api, vcenters = Api(client), replace(VCENTERS, namespace=namespace)
     await KubernetesStore(client, namespace).write(HOST, DISCOVERED)
@@ -489,6 +507,19 @@ async def test_a_hundred_raises_from_four_replicas_are_a_hundred_epochs(client: 
     given = [epoch for epochs in await asyncio.gather(*map(some, replicas)) for epoch in epochs]
     assert sorted(given) == list(range(1, 101))
     assert await replicas[0].raise_epoch("collector-4") == 1
+
+
+async def test_a_lease_that_was_deleted_starts_above_all_that_was_ever_stated(
+    client: ApiClient, namespace: str
+) -> None:
+    epochs, leases = LeaseEpochs(client, namespace), f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    assert await epochs.raise_epoch("discovery-0") == 1
+    await KubernetesStore(client, namespace).write(HOST, COLLECTED)
+    assert await epochs.raise_epoch("discovery-0") == 2, "records count only where there is no Lease"
+    await Api(client).delete(f"{leases}/vcenter-operator-discovery-0")
+    assert await DryRunLeaseEpochs(client, namespace).raise_epoch("discovery-0") == COLLECTED.revision.epoch + 1
+    assert await epochs.raise_epoch("discovery-0") == COLLECTED.revision.epoch + 1
+    assert await epochs.raise_epoch("discovery-0") == COLLECTED.revision.epoch + 2
 
 
 async def test_a_dry_run_counts_on_from_the_cluster_without_writing(client: ApiClient, namespace: str) -> None:

@@ -388,6 +388,32 @@ async def test_an_empty_inventory_deletes_nothing_and_says_so_after_a_restart_to
     assert region.files() == before, "nothing was touched, and nothing is when the rights are back"
 
 
+async def test_losses_in_a_row_count_as_one_though_the_process_was_killed_in_between(region: Region) -> None:
+    """Three of nine clusters go, and the process dies before it says so; then two of the six that are left."""
+    objects = {number: manifest(deployment(f"bb{number}"), unit=cluster(number)) for number in range(1, 10)}
+
+    async def without(missing: set[int], step: int) -> ManifestDelta:
+        return stated(*(one for number, one in objects.items() if number not in missing), made_from=provenance(step))
+
+    def die(object_id: ObjectId) -> None:
+        if object_id.name == "bb3":
+            (region.output / FILES[A]).with_name("deployment-bb3.yaml").unlink()
+            raise asyncio.CancelledError
+
+    async with region.applier():
+        await region.state(await without(set(), 1))
+        await region.shows(HOST, "AsStated")
+    async with region.applier(Watched(region.output, die), concurrency=1):
+        await region.state(await without({1, 2, 3}, 2))
+        await until(lambda: len(region.files()) == 6)
+    async with region.applier():
+        await region.state(await without({1, 2, 3, 4, 5}, 3))
+        shown = await region.shows(HOST, "BeyondBudget", "DeletionHeld")
+
+    assert "2 deletions inferred from DNS or inventory after 3 in the last hour" in shown.message
+    assert len(region.files()) == 6
+
+
 async def test_held_deletions_are_not_released_by_an_edit_of_the_template(region: Region) -> None:
     objects = [manifest(deployment(f"bb{n}"), unit=cluster(n)) for n in range(1, 5)]
     units = [cluster(n) for n in range(1, 5)]

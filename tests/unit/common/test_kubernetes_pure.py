@@ -29,7 +29,8 @@ from vcenter_operator.common.kubernetes.errors import (
 )
 from vcenter_operator.common.kubernetes.watching import _State
 from vcenter_operator.common.labels import applyset_id
-from vcenter_operator.common.record.document import record_of, section_status, states_already, status_with
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.record.document import highest_epoch, record_of, section_status, states_already, status_with
 from vcenter_operator.common.record.overlay import Overlay
 from vcenter_operator.common.record.port import (
     Section,
@@ -197,8 +198,22 @@ def test_fields_of_a_later_version_are_passed_over_and_a_broken_section_is_named
     status["discovery"]["ofALaterVersion"] = {"x": 1}
     assert record_of(resource(status)).discovered == DISCOVERED
     status["discovery"]["revision"] = "yesterday"
-    with pytest.raises(PermanentError, match=rf"VCenter {HOST}: status.discovery"):
-        record_of(resource(status))
+    status |= section_status({}, COLLECTED, NOW)
+    for broken in ({"revision": "yesterday"}, [], {"revision": "1.1", "conditionTypes": 5}):
+        record = record_of(resource({**status, "discovery": broken}))
+        assert (record.discovered, record.collected) == (None, COLLECTED), "the other sections count"
+        record.check(Stage.COLLECTOR)
+        with pytest.raises(PermanentError, match=rf"VCenter {HOST}: status.discovery"):
+            record.check(Stage.DISCOVERY)
+
+
+def test_the_highest_epoch_of_a_record_is_found_whatever_else_is_in_it() -> None:
+    status: dict[str, Any] = {}
+    for section in SECTIONS:
+        status |= section_status(status, section, NOW)
+    assert highest_epoch(resource(status)) == 12
+    assert highest_epoch(resource({"collector": {"revision": "a.b"}, "discovery": {"revision": "7.1"}})) == 7
+    assert highest_epoch({"metadata": {}}) == 0
 
 
 def _schema_misses(schema: dict[str, Any], value: Any, where: str) -> list[str]:

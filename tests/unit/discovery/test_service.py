@@ -316,3 +316,21 @@ def test_settings_are_checked(name: str) -> None:
 
     with pytest.raises(ConfigurationError, match=f"VCENTER_OPERATOR_{name.upper()}"):
         DiscoverySettings.load(**{name: -1})
+
+
+async def test_a_record_that_somebody_deleted_is_written_again_but_not_one_that_is_gone_from_the_zone(
+    scene: Scene,
+) -> None:
+    scene.settings = scene.settings.model_copy(update={"repeat_every": 0.02})
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "both stated")
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: condition(scene, "vc-b-0") == ("False", "NotInZone"), "one gone")
+        recorded = scene.store.discovered(fqdn("vc-a-0"))
+        scene.store.records.clear()
+        await becomes(lambda: fqdn("vc-a-0") in scene.store.records, "the record is back")
+        assert scene.store.discovered(fqdn("vc-a-0")) == recorded
+        before = len(scene.of("vc-a-0"))
+        await becomes(lambda: len(scene.of("vc-a-0")) > before + 2, "two rounds later")
+        assert fqdn("vc-b-0") not in scene.store.records, "deleting its record forgets a vCenter that is gone"

@@ -17,7 +17,7 @@ from vcenter_operator.applier.core.decisions import Change, Plan, Policy, Refusa
 from vcenter_operator.applier.core.describe import describe_object, summarize
 from vcenter_operator.applier.core.outcome import Outcome
 from vcenter_operator.applier.core.plan import plan
-from vcenter_operator.applier.core.settling import section
+from vcenter_operator.applier.core.settling import foreseen, section
 from vcenter_operator.applier.ports import Cluster, Freeze, Frozen, OnPlan
 from vcenter_operator.applier.recording import Acceptance, Recorder
 from vcenter_operator.applier.state import LEFT, VCenterState
@@ -112,10 +112,18 @@ class Reconciler:
             if attempt and intended.quiet:
                 done.undone = []
                 return intended
+            await self._foresee(state, intended)
             done.add(await self._carry_out(state, intended))
             if done.stopped is not None or not done.undone:
                 return intended
         return intended
+
+    async def _foresee(self, state: VCenterState, intended: Plan) -> None:
+        assert state.applied is not None
+        owned, budget = _owned(state), self._policy.budget
+        await self._recorder.conclude(
+            state, foreseen(state.applied, intended, owned=owned, budget=budget, now=self._now())
+        )
 
     async def _carry_out(self, state: VCenterState, intended: Plan) -> Result:
         assert state.holdings is not None
@@ -224,14 +232,13 @@ class Reconciler:
     async def _conclude(self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result) -> None:
         assert state.delta is not None
         assert state.applied is not None
-        assert state.holdings is not None
         written = section(
             state.applied,
             state.delta,
             intended,
             outcome,
             gone=[*done.deleted, *done.handed_over],
-            owned=sum(not one.terminating for one in state.holdings.objects.values()),
+            owned=_owned(state),
             budget=self._policy.budget,
             now=self._now(),
         )
@@ -247,6 +254,11 @@ class Reconciler:
                 await self._recorder.conclude(state, state.applied.model_copy(update={"conditions": shown}))
             else:
                 await self._conclude(state, self._plan(state), outcome, done)
+
+
+def _owned(state: VCenterState) -> int:
+    assert state.holdings is not None
+    return sum(not one.terminating for one in state.holdings.objects.values())
 
 
 def _outcome(done: Result, asked: tuple[ObjectId, ...], *, dry_run: bool) -> Outcome:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.errors import StaleRecord, TransientError
-from vcenter_operator.common.messages import Provenance
+from vcenter_operator.common.messages import Provenance, Stage
 from vcenter_operator.common.record.port import Applied, Store
 
 _TRIES = 8
@@ -61,6 +61,8 @@ class Recorder:
     async def _swap(self, state: VCenterState, change: Callable[[Applied | None], Applied | None]) -> bool:
         for _ in range(_TRIES):
             record = await self._store.get(state.host)
+            if record is not None:
+                record.check(Stage.APPLIER)
             applied = record.applied if record else None
             wanted = change(applied)
             if wanted is None:

@@ -54,6 +54,7 @@ class ApplierService:
         self._store = store
         self._recorder = Recorder(store)
         self._look_every = look_every
+        self._first_looks = asyncio.Semaphore(concurrency)
         self._reconciler = Reconciler(
             bus,
             self._recorder,
@@ -111,7 +112,8 @@ class ApplierService:
     async def _first_look(self, state: VCenterState) -> None:
         """One vCenter whose objects cannot be read does not keep the partition: its own statements fail."""
         try:
-            await self._reconciler.look(state)
+            async with self._first_looks:
+                await self._reconciler.look(state)
         except (TransientError, PermanentError) as error:
             log.warning("objects not listed", vcenter=state.host, error=str(error))
 

@@ -136,6 +136,7 @@ class CollectorService:
             await asyncio.sleep(self._settings.repeat_every * random.uniform(0.8, 1))  # noqa: S311
             for watched in self._all():
                 try:
+                    await watched.standing.keep_recorded()
                     await watched.standing.repeat()
                 except TransientError as error:
                     log.info("could not be repeated", vcenter=watched.standing.host, error=str(error))

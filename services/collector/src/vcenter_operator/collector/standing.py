@@ -13,7 +13,7 @@ from typing import Literal
 from vcenter_operator.collector.core.evidence import Conclusion, in_order
 from vcenter_operator.common.bus import Bus, Ownership
 from vcenter_operator.common.identity import NEVER, Revision
-from vcenter_operator.common.messages import DnsChange, Inventory, Trace, ZoneSource
+from vcenter_operator.common.messages import DnsChange, Inventory, Stage, Trace, ZoneSource
 from vcenter_operator.common.record import Collected, Condition, RecordedCluster, Store
 from vcenter_operator.common.telemetry import logger
 
@@ -60,6 +60,8 @@ class Standing:
         if self._recalled:
             return
         record = await self._store.get(self.host)
+        if record is not None:
+            record.check(Stage.COLLECTOR)
         if record is not None and record.collected is not None:
             self._section = record.collected
             remembered = {condition.type: condition for condition in record.collected.conditions}
@@ -84,6 +86,17 @@ class Standing:
             if self.statement is not None:
                 self._ownership.verify()
                 await self._bus.publish(self.statement.repeated())
+
+    async def keep_recorded(self) -> None:
+        """Writes the record's section again where somebody deleted it: the next owner has to know of the clusters."""
+        async with self._lock:
+            if not self._recalled or not self.change.present or self._section.revision == NEVER:
+                return
+            record = await self._store.get(self.host)
+            if record is None or (record.collected is None and Stage.COLLECTOR not in record.problems):
+                log.warning("the record was deleted: written again", vcenter=self.host)
+                self._ownership.verify()
+                await self._store.write(self.host, self._section)
 
     async def state(self, conclusion: Conclusion) -> bool:
         """States what a reading came to; False: it says nothing new."""

@@ -77,6 +77,14 @@ class Outbox:
                 entry.statement, entry.published = entry.statement.repeated(), False
         self._wake.set()
 
+    def record_again(self, host: str) -> None:
+        """Somebody deleted what was recorded of the vCenter, or made it unreadable."""
+        entry = self._entries[host]
+        if entry.recorded is not None and host not in self._busy:
+            log.warning("the record was deleted: written again", vcenter=host)
+            entry.recorded = entry.version = None
+            self._wake.set()
+
     async def run(self) -> None:
         """Delivers until cancelled."""
         async with asyncio.TaskGroup() as group:

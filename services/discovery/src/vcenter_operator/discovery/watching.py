@@ -105,6 +105,16 @@ class ZoneWatch:
         while True:
             await asyncio.sleep(_jittered(self._settings.repeat_every))
             self._outbox.say_again()
+            try:
+                records = {record.host: record for record in await self._store.list()}
+            except Exception as error:
+                log.info("the record cannot be looked at", error=str(error))
+                continue
+            for host, section in self._known.items():
+                record = records.get(host)
+                # One that is gone from the zone may be forgotten by deleting its record.
+                if section.present and (record is None or record.discovered is None):
+                    self._outbox.record_again(host)
 
     async def _pause(self, seconds: float) -> None:
         """Until the next look; a second look at a held zone is not hurried by anything."""

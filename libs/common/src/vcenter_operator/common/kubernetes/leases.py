@@ -14,8 +14,10 @@ from kubernetes_asyncio.client import ApiClient
 
 from vcenter_operator.common.errors import TransientError
 from vcenter_operator.common.kubernetes.api import Api, Resource
-from vcenter_operator.common.kubernetes.errors import Conflict
+from vcenter_operator.common.kubernetes.crds import VCENTERS
+from vcenter_operator.common.kubernetes.errors import Conflict, NotFound
 from vcenter_operator.common.labels import FIELD_MANAGER
+from vcenter_operator.common.record.document import highest_epoch
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 RAISED_WITHIN = 30.0
@@ -26,6 +28,8 @@ class LeaseEpochs:
     """`Epochs`: one Lease `vcenter-operator-<name>` each, raised by a write that holds only for the version read.
 
     The Lease is a counter alone: it neither expires nor locks. Its holder names the process that raised it last.
+    One that is missing starts above every epoch in the records: where somebody deleted it, all that is stated from then
+    on would else be older than what was acted on.
     """
 
     def __init__(self, client: ApiClient, namespace: str) -> None:
@@ -48,7 +52,7 @@ class LeaseEpochs:
     async def _raise_once(self, name: str) -> int:
         path = self._leases.path(lease_name(name))
         lease = await self._api.get(path)
-        epoch = transitions(lease) + 1
+        epoch = (transitions(lease) or await _highest_recorded(self._api, self._leases.namespace)) + 1
         spec = {**((lease or {}).get("spec") or {}), **self._spec(epoch)}
         if lease is None:
             new = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
@@ -74,8 +78,18 @@ class DryRunLeaseEpochs:
     async def raise_epoch(self, name: str) -> int:
         """See `Epochs.raise_epoch`."""
         lease = await self._api.get(self._leases.path(lease_name(name)))
-        self._raised[name] = max(self._raised.get(name, 0), transitions(lease)) + 1
+        known = transitions(lease) or await _highest_recorded(self._api, self._leases.namespace)
+        self._raised[name] = max(self._raised.get(name, 0), known) + 1
         return self._raised[name]
+
+
+async def _highest_recorded(api: Api, namespace: str | None) -> int:
+    """The highest epoch that any record remembers."""
+    try:
+        listing = await api.list(replace(VCENTERS, namespace=namespace).path())
+    except NotFound:
+        return 0
+    return max(map(highest_epoch, listing.items), default=0)
 
 
 def lease_name(name: str) -> str:

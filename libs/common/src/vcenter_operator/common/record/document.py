@@ -6,7 +6,7 @@ Both stores keep this shape, so that a folder's record reads like the cluster's.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -67,36 +67,66 @@ def states_already(status: Mapping[str, Any], wanted: Mapping[str, Any], stage: 
 def record_of(resource: Mapping[str, Any]) -> Record:
     """The record that a `VCenter` resource holds. Fields of a later version of the operator are passed over.
 
-    Raises:
-        PermanentError: a section is not what its stage writes; names the resource and the field.
+    A section that is not what its stage writes is left out, and is in the record's `problems`, which name the field.
     """
     metadata, status = resource["metadata"], resource.get("status") or {}
+    problems: dict[Stage, str] = {}
+
+    def section(kind: type[S]) -> S | None:
+        try:
+            return _section(kind, metadata["name"], status)
+        except PermanentError as error:
+            problems[kind.stage] = str(error)
+            return None
+
     return Record(
         host=metadata["name"],
         version=metadata.get("resourceVersion", ""),
         uid=metadata.get("uid", ""),
-        discovered=_section(Discovered, metadata["name"], status),
-        collected=_section(Collected, metadata["name"], status),
-        applied=_section(Applied, metadata["name"], status),
+        discovered=section(Discovered),
+        collected=section(Collected),
+        applied=section(Applied),
+        problems=problems,
     )
+
+
+def highest_epoch(resource: Mapping[str, Any]) -> int:
+    """The highest epoch of any revision in a `VCenter` resource, whatever else it holds; 0: none."""
+    return max((_epoch(revision) for revision in _revisions(resource.get("status"))), default=0)
+
+
+def _revisions(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if name in ("revision", "inventory") and isinstance(item, str):
+                yield item
+            else:
+                yield from _revisions(item)
+
+
+def _epoch(text: str) -> int:
+    try:
+        return Revision.parse(text).epoch
+    except ValueError:
+        return 0
 
 
 def _section(kind: type[S], host: str, status: Mapping[str, Any]) -> S | None:
     if (fields := status.get(kind.stage)) is None:
         return None
-    own = fields.get(_CONDITION_TYPES) or ()
-    conditions = [
-        {name: value for name, value in condition.items() if name in ("type", "status", "reason", "message")}
-        for condition in status.get("conditions") or ()
-        if condition["type"] in own
-    ]
     try:
+        own = fields.get(_CONDITION_TYPES) or ()
+        conditions = [
+            {name: value for name, value in condition.items() if name in ("type", "status", "reason", "message")}
+            for condition in status.get("conditions") or ()
+            if condition["type"] in own
+        ]
         return kind.model_validate({**_decoded(kind, fields), "conditions": conditions})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PermanentError(f"VCenter {host}: status.{kind.stage}.{where}: {first['msg']}") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise PermanentError(f"VCenter {host}: status.{kind.stage}: {error}") from None
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field
 
+from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ClusterRole, Fact, ObjectKey, Provenance, Stage
 
@@ -96,13 +97,20 @@ class Record(Fact):
     discovered: Discovered | None = None
     collected: Collected | None = None
     applied: Applied | None = None
+    problems: dict[Stage, str] = Field(default_factory=dict)
+    """Why a section that is there cannot be read: somebody else wrote it. Above it is None, as if there was none."""
+
+    def check(self, stage: Stage) -> None:
+        """To be called before a section that is None is taken for never written. Raises PermanentError."""
+        if stage in self.problems:
+            raise PermanentError(self.problems[stage])
 
 
 class Store(Protocol):
     """Reads and writes records. Every method may raise TransientError."""
 
     async def list(self) -> list[Record]:
-        """Every record there is. Complete, or an error."""
+        """Every record there is. Complete, or an error; one that somebody damaged stops no other, see `problems`."""
         ...
 
     async def get(self, host: str) -> Record | None:

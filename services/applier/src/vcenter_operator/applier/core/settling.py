@@ -25,6 +25,16 @@ def in_full(plan: Plan, outcome: Outcome) -> bool:
     return not (undone or failing or waiting)
 
 
+def foreseen(applied: Applied, plan: Plan, *, owned: int, budget: Budget, now: datetime) -> Applied:
+    """The section before a plan is carried out: what is owned is noted before any of it goes on inference alone.
+
+    So a series of losses counts as one though the process is killed in between.
+    """
+    inferred = sum(removal.inferred for removal in plan.deletes)
+    samples = remembered(budget, applied.samples, after=owned - inferred, inferred=inferred, declared=0, now=now)
+    return applied.model_copy(update={"samples": samples}) if inferred else applied
+
+
 def section(
     applied: Applied,
     delta: ManifestDelta,
