@@ -30,6 +30,7 @@ from tests.unit.applier.stage import Region, Watched, until
 from vcenter_operator.applier.adapters.embedded import DryRunFolder
 from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.ports import Guard, Holdings, Place
+from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus import Ownership
 from vcenter_operator.common.errors import PermanentError, TransientError
@@ -395,15 +396,19 @@ async def test_losses_in_a_row_count_as_one_though_the_process_was_killed_in_bet
     async def without(missing: set[int], step: int) -> ManifestDelta:
         return stated(*(one for number, one in objects.items() if number not in missing), made_from=provenance(step))
 
+    services: list[ApplierService] = []
+
     def die(object_id: ObjectId) -> None:
+        """As if the process ended right after the last delete: not a word about it reaches the record."""
         if object_id.name == "bb3":
-            (region.output / FILES[A]).with_name("deployment-bb3.yaml").unlink()
-            raise asyncio.CancelledError
+            (region.output / OWN / "deployment-bb3.yaml").unlink()
+            services[0]._states[HOST].ownership.end()
 
     async with region.applier():
         await region.state(await without(set(), 1))
         await region.shows(HOST, "AsStated")
-    async with region.applier(Watched(region.output, die), concurrency=1):
+    async with region.applier(Watched(region.output, die), concurrency=1) as service:
+        services.append(service)
         await region.state(await without({1, 2, 3}, 2))
         await until(lambda: len(region.files()) == 6)
     async with region.applier():
