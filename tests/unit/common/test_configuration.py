@@ -25,6 +25,17 @@ def test_a_valid_secret() -> None:
     assert config.password_for("vc-a-0.x") != config.password_for("vc-a-0.x", "another")
 
 
+def test_a_json_string_stands_for_its_content() -> None:
+    """As in the deployed operator, whose Secrets have to work here; the password is taken as it stands."""
+    quoted = {"namespace": '"openstack"', "dns_ip": '"10.0.0.1"\n', "dns_port": '"5354"', "tsig_key": '"a2V5"'}
+    config = Configuration.parse({**VALID, **quoted})
+    assert (config.namespace, config.dns_ip, config.dns_port) == ("openstack", "10.0.0.1", 5354)
+    assert config.tsig_key == "a2V5"
+    plain = Configuration.parse({**VALID, "namespace": "openstack\n", "dns_ip": "10.0.0.1\n", "tsig_key": "1234"})
+    assert (plain.namespace, plain.dns_ip, plain.tsig_key) == ("openstack", "10.0.0.1", "1234")
+    assert plain.password_for("h") != Configuration.parse({**VALID, "password": '"s3cret"'}).password_for("h")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -57,7 +68,8 @@ def test_whatever_the_secret_has_it_is_valid_or_named(values: dict[str, str]) ->
 
 def test_templates_see_json_but_none_of_our_secrets() -> None:
     config = Configuration.parse(
-        {**VALID, "username": "007", "tsig_key": "t", "bus_url": "amqp://u:p@h/", "count": "3", "list": '["a", 1]',
+        {**VALID, "username": "007", "tsig_key": "t", "bus_url": "amqp://u:p@h/", "role_id": "r",
+         "secret_id": "s", "ad_ttu_password": "p", "count": "3", "list": '["a", 1]',
          "word": "true", "text": "not json", "deep": "[" * 100_000}
     )  # fmt: skip
     variables = config.template_variables()

@@ -15,8 +15,13 @@ from vcenter_operator.common.masterpassword import derive_password
 from vcenter_operator.common.sealing import Keyring
 
 SECRET_NAME = "vcenter-operator"  # noqa: S105 - the name of the resource, not a secret
-OWN_SECRETS = frozenset({"password", "tsig_key", "bus_key", "bus_key_previous", "bus_url"})
-"""Keys of the Secret that no template sees (contract: kept out of the context)."""
+OWN_SECRETS = frozenset(
+    {"password", "tsig_key", "bus_key", "bus_key_previous", "bus_url", "role_id", "secret_id", "ad_ttu_password"}
+)
+"""Keys of the Secret that no template sees (contract: kept out of the context).
+
+The last three are credentials of the deployed operator's for Vault and Active Directory, which may still stand there.
+"""
 
 _RAW = frozenset({"username", "password"})
 _BUS_KEY_BYTES = 16
@@ -68,7 +73,7 @@ class Configuration:
     @property
     def namespace(self) -> str:
         """The namespace that holds the DNS service (and, by convention, the OpenStack agents)."""
-        return self.required("namespace")
+        return self._stated("namespace") or self.required("namespace")
 
     def password_for(self, host: str, username: str | None = None) -> str:
         """The derived password for a vCenter's FQDN. The first call for a user takes about 0.2 s of CPU."""
@@ -77,20 +82,19 @@ class Configuration:
     @property
     def tsig_key(self) -> str | None:
         """Base64 secret of the key `tsig-key` (hmac-sha256); None: the zone is transferred unsigned."""
-        return self.values.get("tsig_key") or None
+        return self._stated("tsig_key")
 
     @property
     def dns_ip(self) -> str | None:
         """Overrides the DNS server found by its Service."""
-        return self.values.get("dns_ip") or None
+        return self._stated("dns_ip")
 
     @property
     def dns_port(self) -> int | None:
         """Overrides the DNS server's port. Raises ConfigurationError."""
-        text = self.values.get("dns_port")
-        if text is None:
+        if "dns_port" not in self.values:
             return None
-        digits = text.strip()
+        digits = self._stated("dns_port") or ""
         port = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
         if not 0 < port < 65536:
             raise _wrong("dns_port", "is not a port number (1 to 65535)")
@@ -116,6 +120,14 @@ class Configuration:
             for key, value in self.values.items()
             if key not in OWN_SECRETS
         }
+
+    def _stated(self, key: str) -> str | None:
+        """A value that the operator itself uses: a JSON string stands for its content, as in the deployed operator;
+
+        without the space around it (a newline, where it comes from a file). None: missing or empty.
+        """
+        value = self._json(key)
+        return (value if isinstance(value, str) else self.values.get(key, "")).strip() or None
 
     def _json(self, key: str) -> Any:
         return _parsed(self.values[key]) if key in self.values else None
