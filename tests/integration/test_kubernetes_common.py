@@ -468,7 +468,7 @@ async def test_a_record_that_somebody_damaged_hides_no_other_and_is_written_all_
     records = {record.host: record for record in await store.list()}
     assert records[other].applied == APPLIED
     assert records[HOST].applied is None
-    with pytest.raises(PermanentError, match="status.applier"):
+    with pytest.raises(PermanentError, match=r"status\.applier"):
         records[HOST].check(Stage.APPLIER)
     moved = DISCOVERED.model_copy(update={"serial": 7})
     assert (await store.write(HOST, moved, version=records[HOST].version)).discovered == moved

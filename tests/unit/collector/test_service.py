@@ -11,6 +11,7 @@ from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.errors import OwnershipLost
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ResyncRequest, Stage
+from vcenter_operator.common.record import Record
 
 A, B, C = (cluster(f"domain-{letter}", f"production{letter}") for letter in "abc")
 ALL = ["productiona", "productionb"]
@@ -345,3 +346,28 @@ async def test_a_new_owner_states_anew_under_a_higher_epoch(scene: Scene) -> Non
     first, second = scene.inventories()
     assert (first.revision, second.revision) == (Revision(1, 1), Revision(2, 1))
     assert first.older_than(second)
+
+
+async def test_a_record_that_somebody_deleted_is_written_again_while_it_is_still_known(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"repeat_every": 0.05})
+    scene.vcenter(A, B)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: scene.shown("Collected") == ("Complete", "everything about 2 clusters was read"), "shown")
+        recorded = scene.collected()
+        del scene.store.records[HOST]
+        await becomes(lambda: HOST in scene.store.records, "the record is back")
+        assert scene.collected() == recorded
+
+
+async def test_a_record_that_somebody_damaged_is_no_empty_one(scene: Scene) -> None:
+    """Else nothing would be known of B, and its absence from a list would be its end."""
+    scene.vcenter(A)
+    problems = {Stage.COLLECTOR: "status.collector: was edited"}
+    scene.store.records[HOST] = Record(host=HOST, version="1", problems=problems)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: scene.store.reads > 5, "several attempts")
+        assert scene.inventories() == []
+        scene.store.records[HOST] = Record(host=HOST, version="2")
+        await becomes(lambda: is_stated(scene, "productiona"), "mended, it goes on")

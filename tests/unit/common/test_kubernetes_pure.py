@@ -30,7 +30,13 @@ from vcenter_operator.common.kubernetes.errors import (
 from vcenter_operator.common.kubernetes.watching import _State
 from vcenter_operator.common.labels import applyset_id
 from vcenter_operator.common.messages import Stage
-from vcenter_operator.common.record.document import highest_epoch, record_of, section_status, states_already, status_with
+from vcenter_operator.common.record.document import (
+    highest_epoch,
+    record_of,
+    section_status,
+    states_already,
+    status_with,
+)
 from vcenter_operator.common.record.overlay import Overlay
 from vcenter_operator.common.record.port import (
     Section,

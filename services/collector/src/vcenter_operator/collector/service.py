@@ -13,7 +13,7 @@ from vcenter_operator.collector.standing import Standing
 from vcenter_operator.collector.watch import Watch
 from vcenter_operator.common.bus import Bus, Ownership
 from vcenter_operator.common.configuration import ConfigurationSource
-from vcenter_operator.common.errors import OperatorError, OwnershipLost, TransientError
+from vcenter_operator.common.errors import OperatorError, OwnershipLost
 from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
 from vcenter_operator.common.record import Store
 from vcenter_operator.common.telemetry import logger
@@ -138,5 +138,5 @@ class CollectorService:
                 try:
                     await watched.standing.keep_recorded()
                     await watched.standing.repeat()
-                except TransientError as error:
+                except OperatorError as error:
                     log.info("could not be repeated", vcenter=watched.standing.host, error=str(error))
