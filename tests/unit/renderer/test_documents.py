@@ -38,6 +38,7 @@ REFUSED = {
     head() + "metadata: {name: x}\ndata: !!set {a, b}": (5, "document 2 holds a set"),
     head() + "metadata: {name: x}\ndata: !!binary aGk=": (5, "document 2 holds a bytes"),
     head() + "metadata: {name: x}\ndata: {x: .nan}": (5, "document 2 holds a float"),
+    head() + "metadata: {name: x}\ndata: {x: 0x" + "f" * 4000 + "}": (5, "a number of too many digits"),
     head() + "metadata: {name: x}\ndata: {? [a] : x}": (8, "not valid YAML"),
     head() + "metadata: {name: x}\ndata: {x: 2026-99-99}": (5, "looks like a date or number"),
     head() + "metadata: {name: x}\ndata: &a [*a]": (5, "document 2 is too big or too deep"),

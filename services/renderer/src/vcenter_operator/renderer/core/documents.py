@@ -20,6 +20,7 @@ from vcenter_operator.renderer.core.policy import Policy
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
+_MAX_BITS = 4096
 _MAX_SECOND_LOOK = 512 * 1024
 """Characters of a text that the slow loader may look at again: it takes about a second for as many."""
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -154,6 +155,8 @@ class _Normal:
             return {self._key(key): self._value(each, depth + 1) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return [self._value(each, depth + 1) for each in value]
+        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            raise self._place.error("holds a number of too many digits")
         if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         if isinstance(value, datetime.date):
