@@ -578,3 +578,17 @@ async def test_a_manifest_that_was_sealed_for_something_else_is_refused(region: 
 
     assert "belongs to another object" in shown.message
     assert region.files() == {}
+
+
+async def test_an_annotation_that_somebody_edited_is_put_right(region: Region) -> None:
+    delta = stated(manifest(A), manifest(B))
+    region.renderer.answer = lambda request: delta if request.objects else None
+    async with region.applier(look_every=0.05):
+        await region.state(delta)
+        await region.shows(HOST, "AsStated")
+        path = region.output / FILES[A]
+        before = path.read_text()
+        edited = yaml.safe_load(before)
+        edited["metadata"]["annotations"][labels.UNIT] = "cluster/nowhere/other"
+        path.write_text(yaml.safe_dump(edited))
+        await until(lambda: yaml.safe_load(path.read_text()) == yaml.safe_load(before), "put right")

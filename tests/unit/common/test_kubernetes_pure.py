@@ -205,7 +205,8 @@ def test_fields_of_a_later_version_are_passed_over_and_a_broken_section_is_named
     assert record_of(resource(status)).discovered == DISCOVERED
     status["discovery"]["revision"] = "yesterday"
     status |= section_status({}, COLLECTED, NOW)
-    for broken in ({"revision": "yesterday"}, [], {"revision": "1.1", "conditionTypes": 5}):
+    damaged: list[Any] = [{"revision": "yesterday"}, [], {"revision": "1.1", "conditionTypes": 5}]
+    for broken in damaged:
         record = record_of(resource({**status, "discovery": broken}))
         assert (record.discovered, record.collected) == (None, COLLECTED), "the other sections count"
         record.check(Stage.COLLECTOR)

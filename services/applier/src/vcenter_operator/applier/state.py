@@ -11,7 +11,7 @@ from vcenter_operator.applier.core.observed import GroupKind, Observed
 from vcenter_operator.applier.ports import Holdings, Place
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.identity import ObjectId
-from vcenter_operator.common.messages import ManifestDelta
+from vcenter_operator.common.messages import IndexEntry, ManifestDelta
 from vcenter_operator.common.record.port import Applied
 
 LEFT = "left as it is"
@@ -54,13 +54,18 @@ class VCenterState:
         self.bodies = {
             object_id: body
             for object_id, body in bodies.items()
-            if object_id in delta.index and delta.index[object_id].digest == body[0] and not self._has(object_id, body)
+            if (entry := delta.index.get(object_id)) and entry.digest == body[0] and not self._has(object_id, entry)
         }
         self.delta = delta.model_copy(update={"manifests": {}})
 
-    def _has(self, object_id: ObjectId, body: tuple[str, bytes]) -> bool:
+    def _has(self, object_id: ObjectId, entry: IndexEntry) -> bool:
+        """Whether it stands as it should, by its annotations: somebody may have edited one of them."""
         held = self.holdings.objects.get(object_id) if self.holdings else None
-        return held is not None and held.digest == body[0]
+        return held is not None and (held.digest, held.template, held.unit) == (
+            entry.digest,
+            entry.template,
+            entry.unit,
+        )
 
     @property
     def observed(self) -> dict[ObjectId, Observed]:
