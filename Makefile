@@ -49,13 +49,13 @@ format: $(VENV)/.dev ## formats the code
 bench-%: $(VENV)/.dev ## a benchmark, e.g. make bench-cold
 	$(BIN)/python -m bench.$*
 
-lock: ## resolves the dependencies anew into requirements/*.txt (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(PROJECTS) \
+lock: $(VENV)/.dev ## resolves the dependencies anew into requirements/*.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(PROJECTS) \
 		$(foreach name,common discovery collector renderer applier,--no-emit-package vcenter-operator-$(name)) \
 		-o requirements/runtime.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/build.in \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/build.in \
 		-c requirements/runtime.txt -o requirements/build.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in \
 		-c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 
 clean: ## removes the virtual environment and what the tools left
