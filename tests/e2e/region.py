@@ -71,11 +71,15 @@ class Region:
 
     def clear(self) -> None:
         """Templates and cells are read from all namespaces: takes away those of other tests."""
-        for template in self.kubernetes.request("GET", TEMPLATES)["items"]:
-            self.delete("VCenterTemplate", template["metadata"]["name"], template["metadata"]["namespace"])
+        self.clear_templates()
         cells = "/api/v1/configmaps?labelSelector=system%3Dopenstack%2Ccomponent%3Dnova%2Ctype%3Dnova-cell"
         for found in self.kubernetes.request("GET", cells)["items"]:
             self.delete("ConfigMap", found["metadata"]["name"], found["metadata"]["namespace"])
+
+    def clear_templates(self) -> None:
+        """Deletes every template there is."""
+        for template in self.kubernetes.request("GET", TEMPLATES)["items"]:
+            self.delete("VCenterTemplate", template["metadata"]["name"], template["metadata"]["namespace"])
 
     def put_secret(self, **changes: str | None) -> None:
         """The Secret `vcenter-operator`; None takes a key out."""

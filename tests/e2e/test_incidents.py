@@ -64,6 +64,32 @@ def test_a_template_that_fails_leaves_its_objects_as_they_are(region: Region) ->
     assert {key: after[key] for key in before} == before
 
 
+def test_a_template_that_is_replaced_rather_than_edited_keeps_its_objects(region: Region) -> None:
+    region.vcenter("vc-a-0")
+    region.fleet()
+    everything = of_cluster(10, 11) | of_zone("qa-de-1a")
+    region.expect(everything)
+    before = region.versions()
+    (template,) = region.example("neutron-dvs-agent.yaml")
+    region.delete("VCenterTemplate", template["metadata"]["name"])
+    region.stays(lambda: region.versions() == before, "a template that was gone for a moment took its objects", 3)
+    region.put(template)
+    region.cluster("vc-a-0", 12)
+    region.expect(everything, of_cluster(12))
+    after = region.versions()
+    assert {key: after[key] for key in before} == before
+
+
+def test_without_any_template_everything_stays(region: Region) -> None:
+    region.vcenter("vc-a-0")
+    region.fleet(template_grace="1")
+    everything = of_cluster(10, 11) | of_zone("qa-de-1a")
+    region.expect(everything)
+    before = region.versions()
+    region.clear_templates()
+    region.stays(lambda: region.versions() == before, "no template at all was taken for evidence", 5)
+
+
 def test_an_account_that_lost_its_rights_deletes_nothing(region: Region) -> None:
     vcenter = region.vcenter("vc-a-0")
     fleet = region.fleet(snapshot_every="1")

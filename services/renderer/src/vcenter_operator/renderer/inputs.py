@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from dataclasses import dataclass
 
 from vcenter_operator.common.configuration import Configuration, ConfigurationSource
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.common.watching import Snapshot, Watched
 from vcenter_operator.renderer.core.cells import CellsUnavailable, parse_cells
+from vcenter_operator.renderer.core.lingering import Lingering
 from vcenter_operator.renderer.core.templates import TemplateSet
 
 log = logger(__name__)
@@ -23,6 +25,8 @@ class Inputs:
     templates_at: int
     cells: frozenset[str] | None
     """None: not to be had, and nothing is rendered."""
+    complete: bool
+    """Whether templates and cells are such that something may be rendered."""
     cells_at: int
     cells_fingerprint: str
     configuration: Configuration
@@ -37,6 +41,7 @@ class Inputs:
         return (
             other is not None
             and self.templates is other.templates
+            and self.complete == other.complete
             and self.cells_fingerprint == other.cells_fingerprint
             and self.configuration == other.configuration
         )
@@ -45,9 +50,15 @@ class Inputs:
 class WatchedInputs:
     """Keeps the newest state of all three."""
 
-    def __init__(self, templates: Watched, cells: Watched, configuration: ConfigurationSource) -> None:
+    def __init__(
+        self, templates: Watched, cells: Watched, configuration: ConfigurationSource, *, grace: float = 0.0
+    ) -> None:
+        """`grace` (seconds): see `Lingering`."""
         self._templates, self._cells, self._source = templates, cells, configuration
         self._template_set: tuple[str, TemplateSet] | None = None
+        self._lingering = Lingering(grace)
+        self._again: asyncio.TimerHandle | None = None
+        self._templates_problem: str | None = None
         self._cells_problem: str | None = None
         self._current: Inputs | None = None
         self._configuration: Configuration | None = None
@@ -93,10 +104,14 @@ class WatchedInputs:
                     self._configuration = configuration
                     self._update()
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(snapshots(self._templates))
-            group.create_task(snapshots(self._cells))
-            group.create_task(configurations())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(snapshots(self._templates))
+                group.create_task(snapshots(self._cells))
+                group.create_task(configurations())
+        finally:
+            if self._again is not None:
+                self._again.cancel()
 
     async def changed(self) -> None:
         """Returns when their content has changed since this returned last. For one consumer."""
@@ -109,16 +124,37 @@ class WatchedInputs:
         if not self._looked or templates is None or cells is None or self._configuration is None:
             return
         before = self._current
+        parsed, believed = self._believed(templates)
+        parsed_cells = self._parsed_cells(cells)
         self._current = Inputs(
-            templates=self._parsed(templates),
+            templates=parsed,
             templates_at=templates.position,
-            cells=self._parsed_cells(cells),
+            cells=parsed_cells,
+            complete=believed and parsed_cells is not None,
             cells_at=cells.position,
             cells_fingerprint=cells.fingerprint,
             configuration=self._configuration,
         )
         if not self._current.same_content(before):
             self._news.set()
+
+    def _believed(self, snapshot: Snapshot) -> tuple[TemplateSet, bool]:
+        """The templates to render from, and whether they may be; looks again when time alone makes a difference."""
+        parsed = self._parsed(snapshot)
+        now = time.monotonic()
+        believed = self._lingering.seen(parsed, now)
+        if self._again is not None:
+            self._again.cancel()
+        self._again = None
+        if believed.until is not None:
+            self._again = asyncio.get_running_loop().call_later(max(0.0, believed.until - now) + 0.01, self._update)
+        problem = None
+        if believed.templates is None:
+            problem = "there is no VCenterTemplate" if not parsed else "templates are only just coming back"
+            if problem != self._templates_problem:
+                log.error("nothing is rendered: what exists stays as it is", error=problem)
+        self._templates_problem = problem
+        return (parsed, False) if believed.templates is None else (believed.templates, True)
 
     def _parsed(self, snapshot: Snapshot) -> TemplateSet:
         if self._template_set is None or self._template_set[0] != snapshot.fingerprint:

@@ -25,6 +25,8 @@ class RendererSettings(Settings):
     """Characters that a template may yield for one unit."""
     cluster_scoped_kinds: Annotated[frozenset[str], NoDecode] = frozenset()
     """Comma-separated `Kind` or `group/Kind`: the objects of templates that get no namespace."""
+    template_grace: float = Field(default=10.0, ge=0)
+    """Seconds for which a template that was deleted may come back before its objects are deleted."""
     owner_references: bool = False
     """Objects are owned by their VCenterTemplate, as under the deployed operator. Beware: the garbage collector then
     deletes them with the template, past the deletion budget."""

@@ -99,7 +99,7 @@ class VCenter:
         None where nothing may be rendered now. Raises ConfigurationError (no valid `bus_key`) or TransientError.
         """
         inventory = self.inventory
-        if inventory.present and inputs.cells is None:
+        if inventory.present and not inputs.complete:
             return None
         if not inventory.present or inputs.cells is None:
             self._kept, self._bodies = {}, {}

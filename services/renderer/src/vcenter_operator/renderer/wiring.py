@@ -45,7 +45,7 @@ async def _service(
     async with ProcessEngine(settings.bounds, settings.policy, processes=settings.render_processes) as engine:
         yield RendererService(
             platform.bus,
-            WatchedInputs(templates, cells, platform.configuration),
+            WatchedInputs(templates, cells, platform.configuration, grace=settings.template_grace),
             Setting(engine, platform.surroundings, settings.policy, platform.dry_run),
             repeat_every=settings.repeat_every,
         )
