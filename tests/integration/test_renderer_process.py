@@ -236,3 +236,17 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_sets_that_a_template_makes_are_the_same_in_every_process() -> None:
+    """Else another replica, or a restart, would change objects, and restart the agents that they configure."""
+    cells = frozenset(f"cell-{number}" for number in range(12))
+    template = resource("sets", configmap("sets", x="{{ cells.difference([]) | join }}"))
+    yielded = []
+    for _ in range(3):
+        async with ProcessEngine(BOUNDS, processes=1) as started:
+            jobs = [job(template, cells=cells)]
+            [rendered] = await started.render(TemplateSet.of([template]), jobs, master_password=PASSWORD)
+            yielded.append([document.manifest for document in rendered.documents])
+    assert yielded[0]
+    assert yielded[0] == yielded[1] == yielded[2]

@@ -37,6 +37,8 @@ log = logger(__name__)
 _COMMAND = (sys.executable, "-P", "-m", "vcenter_operator.renderer.adapters.worker")
 _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "LC_ALL", "TZ")
 """The environment of a process that runs other teams' code holds nothing else: no broker's URL, no tokens."""
+_ALIKE = {"PYTHONHASHSEED": "0"}
+"""Sets that a template makes, of `cells` or of keys, are iterated in the same order in every process."""
 _PATIENCE = 5.0
 """How many times its CPU time a template may take by the clock: the machine may be busy."""
 _START_WITHIN = 30.0
@@ -168,7 +170,7 @@ class ProcessEngine:
 
 async def _started(start: Start) -> asyncio.subprocess.Process:
     """A process that waits for orders. Raises TransientError."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALIKE
     try:
         process = await asyncio.create_subprocess_exec(
             *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment
