@@ -33,6 +33,7 @@ def over(removed: list[Unit | None], owned: int, *samples: OwnedSample, units_le
         ([cluster(1), zone("qa-de-1b")], 4, True),
         ([None], 2, True),
         ([None], 3, False),
+        ([cluster(1), None], 4, True),
     ],
     ids=[
         "one cluster",
@@ -43,6 +44,7 @@ def over(removed: list[Unit | None], owned: int, *samples: OwnedSample, units_le
         "another zone",
         "unit lost",
         "few",
+        "unit of one lost",
     ],
 )
 def test_one_cluster_always_passes_and_several_up_to_the_share(

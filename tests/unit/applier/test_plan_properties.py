@@ -86,7 +86,7 @@ def memories(draw: st.DrawFn) -> Memory:
     )
 
 
-few = settings(max_examples=100, deadline=None)
+few = settings(max_examples=50, deadline=None)
 
 policies = st.sampled_from([Policy(), Policy(cluster_scoped=frozenset({"Namespace"}))])
 situations = st.tuples(observed_objects(), deltas(), memories(), policies)

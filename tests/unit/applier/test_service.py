@@ -33,11 +33,12 @@ from vcenter_operator.applier.ports import Guard, Holdings, Place
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus import Ownership
+from vcenter_operator.common.embedded.record import FolderStore
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Unknown
 from vcenter_operator.common.record.overlay import Overlay
-from vcenter_operator.common.record.port import Collected, Record, Section
+from vcenter_operator.common.record.port import Applied, Collected, Record, Section
 
 A, B, C = deployment("a"), deployment("b"), deployment("c")
 FILES = {A: f"{OWN}/deployment-a.yaml", B: f"{OWN}/deployment-b.yaml", C: f"{OWN}/deployment-c.yaml"}
@@ -188,6 +189,26 @@ async def test_a_record_that_others_write_at_the_same_time_is_read_again(region:
     assert record.collected == Collected(revision=Revision(1, 1)), "and what they wrote is not lost"
 
 
+async def test_what_another_replica_acted_on_between_our_read_and_our_write_counts(region: Region) -> None:
+    """A replica that slept, and does not know that it lost the partition, finds out before it acts."""
+
+    class Raced(FolderStore):
+        async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+            if isinstance(section, Applied) and section.acted_on == provenance(1):
+                await region.store.write(host, Applied(acted_on=provenance(2)))
+            return await super().write(host, section, version=version)
+
+    await region.store.write(HOST, Collected(revision=Revision(1, 1)))
+    cluster_ = Watched(region.output)
+    async with region.applier(cluster_, store=Raced(region.output.parent / "records", namespace=OWN)) as service:
+        await until(lambda: region.renderer.requests)
+        await service.handle(stated(manifest(A), made_from=provenance(1)), Ownership(Stage.APPLIER, 0, 9))
+
+    applied = await region.applied(HOST)
+    assert applied is not None
+    assert (applied.acted_on, cluster_.writes) == (provenance(2), [])
+
+
 async def test_a_replica_that_lost_the_partition_writes_nothing_more(region: Region) -> None:
     async with region.applier() as service:
         await until(lambda: region.renderer.requests)
@@ -246,9 +267,9 @@ async def test_what_is_refused_for_good_is_shown_stops_nothing_and_is_not_tried_
         await region.state(delta)
         shown = await region.shows(HOST, "Refused")
         assert shown.message == f"Deployment {OWN}/a: spec.selector: field is immutable"
-        for _ in range(3):
+        for count in range(2, 5):
             await region.state(delta.repeated())
-        await until(lambda: len(region.plans) == 4)
+            await until(lambda count=count: len(region.plans) == count)  # type: ignore[misc]
         assert tries.count(A) == 1
         assert (await region.condition(HOST)) == shown
         await region.state(stated(manifest(A, spec={"other": 1}), manifest(B), made_from=provenance(2)))
@@ -320,7 +341,8 @@ async def test_a_manifest_that_is_lacking_is_asked_for_and_not_in_a_hot_loop(reg
         await region.shows(HOST, "Waiting")
         await until(lambda: len(region.plans) >= 4, "some more attempts")
         asked = [request for request in region.renderer.requests if request.host]
-        assert [(one.stage, one.host, one.objects) for one in asked] == [(Stage.RENDERER, HOST, (B,))]
+        assert {(one.stage, one.host, one.objects) for one in asked} == {(Stage.RENDERER, HOST, (B,))}
+        assert len(asked) < 3
         assert set(region.files()) == {FILES[A]}
         await region.state(full.model_copy(update={"manifests": {B: full.manifests[B]}}))
         await region.shows(HOST, "AsStated")
