@@ -30,7 +30,6 @@ def rendering(*templates: dict[str, Any], **more: Any) -> Rendering:
         ("variable_start_string", 7, "is not a string, or empty"),
         ("variable_end_string", "", "is not a string, or empty"),
         ("line_statement_prefix", "", "is not a string, or empty"),
-        ("trim_blocks", "yes", "is not true or false"),
         ("newline_sequence", "x", "is not a newline"),
         ("variable_start_string", "{%", "start with the same string"),
         ("undefined", "jinja2.StrictUndefined", "is no option that a template may set"),
@@ -49,6 +48,15 @@ def test_an_option_that_cannot_be_honoured_makes_the_template_unknown(option: st
     assert (unknown.template, unknown.unit) == ("monsoon3/bad", None)
     assert "options.jinja2_options" in unknown.reason
     assert problem in unknown.reason
+
+
+@pytest.mark.parametrize(("value", "trimmed"), [("false", True), (1, True), (None, False), ("", False), (0, False)])
+def test_a_switch_that_is_no_bool_counts_as_in_jinja2(value: Any, trimmed: bool) -> None:
+    """Helm quotes easily; the deployed operator sets whatever stands there."""
+    template = resource("x", configmap("x", a="'{% if true %}\n{% endif %}'"), trim_blocks=value)
+    result = rendering(template)
+    assert {each["data"]["a"] for each in result.manifests.values()} == {"" if trimmed else " "}
+    assert f"trim_blocks is not a bool, and counts as {str(trimmed).lower()}" in result.warnings[0]
 
 
 @pytest.mark.parametrize(

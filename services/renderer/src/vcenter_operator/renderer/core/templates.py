@@ -135,12 +135,16 @@ def _environment_options(options: Any, problems: list[str]) -> tuple[dict[str, A
         problems.append("options.jinja2_options is not an object")
         return {}, []
     allowed: dict[str, Any] = {}
-    warnings: list[str] = []
+    warnings = [
+        f"options.jinja2_options.{key} is not a bool, and counts as {str(bool(stated[key])).lower()}"
+        for key in sorted(_SWITCHES & stated.keys())
+        if not isinstance(stated[key], bool)
+    ]
     for key, value in stated.items():
         if key in _DELIMITERS | _PREFIXES | _SWITCHES or key == "newline_sequence":
             if wrong := _wrong_value(key, value):
                 problems.append(f"options.jinja2_options.{key} {wrong}")
-            allowed[key] = value
+            allowed[key] = bool(value) if key in _SWITCHES else value  # as Jinja2 takes it
         elif key == "uses-service-user":
             problems.append(
                 "options.jinja2_options.uses-service-user asks for credentials managed in Vault, which are not"
@@ -162,8 +166,6 @@ def _wrong_value(key: str, value: Any) -> str | None:
         return "is not a string, or empty"
     if key in _PREFIXES and not (value is None or (isinstance(value, str) and value)):
         return "is not a string, or empty"
-    if key in _SWITCHES and not isinstance(value, bool):
-        return "is not true or false"
     if key == "newline_sequence" and value not in _NEWLINES:
         return "is not a newline"
     return None
