@@ -189,8 +189,12 @@ class Region:
         self.put({**template, "template": text, "metadata": {"name": name}})
 
     def delete(self, kind: str, name: str, namespace: str | None = None) -> None:
-        """Deletes an object."""
-        self.kubernetes.request("DELETE", f"{self._path(kind, namespace)}/{name}")
+        """Deletes an object; one that is gone already is fine (a list may be a moment behind)."""
+        try:
+            self.kubernetes.request("DELETE", f"{self._path(kind, namespace)}/{name}")
+        except StackError as error:
+            if "NotFound" not in str(error):
+                raise
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """Reads an object."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,30 +29,20 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, or stopped as told; 1 failed; 2 a setting, the Secret or the command line is wrong.",
 )
 
-Site = Annotated[
-    Path | None,
-    typer.Option(
-        help="Site file: a region's inventory as YAML, in place of DNS and vCenters.",
-        exists=True,
-        dir_okay=False,
-        rich_help_panel="On files instead of a region",
-    ),
-]
-Templates = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder with VCenterTemplates, the cells ConfigMap and the Secret, as kubectl takes them.",
-        exists=True,
-        file_okay=False,
-        rich_help_panel="On files instead of a region",
-    ),
-]
+SITE_HELP = "Site file: a region's inventory as YAML, in place of DNS and vCenters."
+TEMPLATES_HELP = "Folder with VCenterTemplates, the cells ConfigMap and the Secret, as kubectl takes them."
+FILES_PANEL = "On files instead of a region"
+A_FILE: dict[str, Any] = {"exists": True, "dir_okay": False}
+A_FOLDER: dict[str, Any] = {"exists": True, "file_okay": False}
+
+Site = Annotated[Path | None, typer.Option(help=SITE_HELP, rich_help_panel=FILES_PANEL, **A_FILE)]
+Templates = Annotated[Path | None, typer.Option(help=TEMPLATES_HELP, rich_help_panel=FILES_PANEL, **A_FOLDER)]
 Output = Annotated[
     Path | None,
     typer.Option(
         help="Folder that manifests are written to, and the state beside them.",
+        rich_help_panel=FILES_PANEL,
         file_okay=False,
-        rich_help_panel="On files instead of a region",
     ),
 ]
 DryRun = Annotated[
@@ -102,15 +92,8 @@ _stage_command(Stage.APPLIER, "plans and applies the difference to Kubernetes")
 
 @app.command()
 def render(
-    site: Annotated[Path, typer.Option(help="Site file: a region's inventory as YAML.", exists=True, dir_okay=False)],
-    templates: Annotated[
-        Path,
-        typer.Option(
-            help="Folder with VCenterTemplates, the cells ConfigMap and the Secret, as kubectl takes them.",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    site: Annotated[Path, typer.Option(help=SITE_HELP, **A_FILE)],
+    templates: Annotated[Path, typer.Option(help=TEMPLATES_HELP, **A_FOLDER)],
     output: Annotated[
         Path | None, typer.Option(help="Write each manifest to a file here, instead of printing it.", file_okay=False)
     ] = None,
