@@ -29,7 +29,11 @@ COLLECTED = Collected(
     revision=Revision(12, 1),
     clusters=(
         RecordedCluster(
-            moid="domain-c7", role=ClusterRole.PRODUCTION, cluster_name="productionbb001", availability_zone="qa-de-1a"
+            moid="domain-c7",
+            role=ClusterRole.PRODUCTION,
+            cluster_name="productionbb001",
+            availability_zone="qa-de-1a",
+            instance="0f4b",
         ),
     ),
 )

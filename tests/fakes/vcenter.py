@@ -46,6 +46,7 @@ class FakeVCenter:
         self.open = 0
         """Sessions."""
         self.readings = 0
+        self.instance: str | None = None
         self.asked: list[Reference] = []
         self._changed: set[asyncio.Event] = set()
 
@@ -90,7 +91,7 @@ class FakeSession:
     async def snapshot(self) -> Snapshot:
         await self._vcenter.check()
         self._vcenter.readings += 1
-        return Snapshot(() if self._vcenter.blind else tuple(self._vcenter.clusters.values()))
+        return Snapshot(() if self._vcenter.blind else tuple(self._vcenter.clusters.values()), self._vcenter.instance)
 
     async def ask(self, references: Sequence[Reference]) -> dict[Reference, Answer]:
         await self._vcenter.check()

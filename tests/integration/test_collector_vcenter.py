@@ -98,6 +98,16 @@ async def test_twenty_clusters_are_read_in_one_call(vcsim: Vcsim) -> None:
     assert all(cluster.datacenter == "QA-DE-1A" for cluster in clusters.values())
 
 
+async def test_a_reading_says_which_vcenter_it_is_of(vcsim: Vcsim) -> None:
+    async with session(vcsim) as opened:
+        instance = (await opened.snapshot()).instance
+    assert instance
+    vcsim.kill()
+    vcsim.start()
+    async with session(vcsim) as opened:
+        assert (await opened.snapshot()).instance == instance, "a restart makes it no other"
+
+
 async def test_an_answer_in_pages_is_followed_to_its_end(vcsim: Vcsim) -> None:
     for i in range(4):
         vcsim.add_cluster("QA-DE-1A", f"productionbb{i:03}", datastores=[f"eph-{i}"], portgroups=[f"br-{i}"])

@@ -264,3 +264,37 @@ def test_whatever_is_read_nothing_recorded_is_lost_without_evidence(
     random.shuffle(clusters)  # type: ignore[attr-defined]
     random.shuffle(record)  # type: ignore[attr-defined]
     assert reading(*clusters, record=record, answers=answers) == conclusion
+
+
+def test_what_was_recorded_in_another_instance_proves_nothing_in_this_one() -> None:
+    """A vCenter set up anew under the same name counts its managed objects from the beginning."""
+    record = [
+        recorded(f"domain-c{number}", f"productionbb00{number}").model_copy(update={"instance": "old"})
+        for number in (1, 2, 3)
+    ]
+    # c1 is something else there, c2 is there under another id, c3 is not there.
+    clusters = (seen("domain-c1", "management"), seen("domain-c9", "productionbb002"))
+    there = Snapshot(clusters, "new")
+    assert to_ask(record, there, {}) == [], "no question about ids that mean something else there"
+    answers: dict[Reference, Answer] = {cluster_reference("domain-c3"): ABSENT}
+    conclusion = conclude(Convention(), record, there, answers, {})
+    assert conclusion.gone == ()
+    assert [cluster.cluster_name for cluster in conclusion.clusters] == ["productionbb002"]
+    assert [cluster.cluster_name for cluster in conclusion.unknown] == ["productionbb001", "productionbb003"]
+    assert {(entry.cluster_name, entry.moid, entry.instance) for entry in conclusion.recorded} == {
+        ("productionbb001", "domain-c1", "old"),
+        ("productionbb002", "domain-c9", "new"),
+        ("productionbb003", "domain-c3", "old"),
+    }
+    # Back at the old one, it is evidence again.
+    again = conclude(
+        Convention(), conclusion.recorded, Snapshot((seen("domain-c1", "management"),), "old"), answers, {}
+    )
+    assert [entry.cluster_name for entry in again.gone] == ["productionbb001", "productionbb003"]
+
+
+@pytest.mark.parametrize("instance", [None, "this"])
+def test_where_the_instance_is_not_known_the_ids_count(instance: str | None) -> None:
+    record = [recorded().model_copy(update={"instance": instance})]
+    conclusion = conclude(Convention(), record, Snapshot((seen(name="management"),), "this"), {}, {})
+    assert conclusion.gone == tuple(record)

@@ -51,6 +51,8 @@ class RecordedCluster(Fact):
     role: ClusterRole
     cluster_name: str
     availability_zone: str
+    instance: str | None = None
+    """The vCenter instance (`about.instanceUuid`) in which the managed object id means this cluster; None: any."""
 
 
 class Collected(Section):

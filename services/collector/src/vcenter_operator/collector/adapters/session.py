@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from xml.parsers.expat import ExpatError
 
@@ -67,7 +68,7 @@ class Session:
             contents += result.objects
             result = collector.ContinueRetrievePropertiesEx(token=result.token) if result.token else None
         view.Destroy()
-        return snapshot(answered(contents), self.ask)
+        return replace(snapshot(answered(contents), self.ask), instance=self._content.about.instanceUuid or None)
 
     def ask(self, wanted: Reference) -> Answer:
         """The name of one managed object, by its own word."""

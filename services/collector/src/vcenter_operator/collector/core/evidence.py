@@ -1,7 +1,8 @@
 """From what was recorded and what was read now: which clusters are known, which unknown, and which are gone.
 
 The rules are those of three values: nothing is gone without evidence, and a cluster of which anything could not be
-read stays exactly as it was stated before.
+read stays exactly as it was stated before. What was recorded in another vCenter instance (one that was set up anew
+under the same name) cannot be judged here: its managed object ids mean something else, or nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ class Conclusion:
 def to_ask(recorded: Iterable[RecordedCluster], snapshot: Snapshot, listed: Listed) -> list[Reference]:
     """What is missing from the snapshot and has to be asked directly, since missing from a list is not absent."""
     seen = {cluster.moid for cluster in snapshot.clusters}
-    clusters = {cluster_reference(cluster.moid) for cluster in recorded if cluster.moid not in seen}
+    clusters = {
+        cluster_reference(cluster.moid)
+        for cluster in recorded
+        if cluster.moid not in seen and not _elsewhere(cluster, snapshot)
+    }
     return sorted(clusters | {ref for cluster in snapshot.clusters for ref in _vanished(cluster, listed)})
 
 
@@ -66,9 +71,12 @@ def conclude(
     listed: Listed,
 ) -> Conclusion:
     """Weighs the evidence. `answers` are those to `to_ask` of the same snapshot; one that lacks proves nothing."""
-    weighing = _Weighing(convention, answers, listed)
+    weighing = _Weighing(convention, answers, listed, snapshot.instance)
     for entry in recorded:
-        weighing.recorded[entry.moid].append(entry)
+        if _elsewhere(entry, snapshot):
+            weighing.foreign.append(entry)
+        else:
+            weighing.recorded[entry.moid].append(entry)
     for cluster in snapshot.clusters:
         weighing.seen(cluster)
     for moid in weighing.recorded.keys() - {cluster.moid for cluster in snapshot.clusters}:
@@ -79,8 +87,12 @@ def conclude(
 class _Weighing:
     """The work of `conclude` on one reading."""
 
-    def __init__(self, convention: Convention, answers: Mapping[Reference, Answer], listed: Listed) -> None:
+    def __init__(
+        self, convention: Convention, answers: Mapping[Reference, Answer], listed: Listed, instance: str | None
+    ) -> None:
         self.recorded: defaultdict[str, list[RecordedCluster]] = defaultdict(list)
+        self.foreign: list[RecordedCluster] = []
+        self._instance = instance
         self._convention = convention
         self._answers = answers
         self._listed = listed
@@ -102,7 +114,13 @@ class _Weighing:
             self._doubt(cluster.moid, f"{cluster.name}: its datacenter cannot be read: {cluster.datacenter.reason}")
             return
         zone = availability_zone(cluster.datacenter)
-        identity = RecordedCluster(moid=cluster.moid, role=name.role, cluster_name=cluster.name, availability_zone=zone)
+        identity = RecordedCluster(
+            moid=cluster.moid,
+            role=name.role,
+            cluster_name=cluster.name,
+            availability_zone=zone,
+            instance=self._instance,
+        )
         datastores, networks = self._names(cluster.datastores), self._names(cluster.networks)
         if isinstance(datastores, Unreadable):
             self._doubt(cluster.moid, f"datastores: {datastores.reason}", identity)
@@ -139,18 +157,21 @@ class _Weighing:
     def conclusion(self, snapshot: Snapshot) -> Conclusion:
         """The sum of it."""
         known = self._without_namesakes()
+        for entry in self.foreign:
+            if _unit(entry) not in known:
+                self._doubted.append((f"the vCenter was replaced, and this one does not have {entry.moid}", [entry]))
         unknown: dict[Unit, UnknownCluster] = {}
         kept: list[RecordedCluster] = []
         for reason, entries in sorted(self._doubted, key=lambda doubt: (doubt[1][0].moid, doubt[0])):
             # A cluster stays as it was stated: under its recorded name, not one that it may have been given since.
-            kept += self.recorded[entries[0].moid] or entries
+            kept += entries if entries[0] in self.foreign else self.recorded[entries[0].moid] or entries
             for entry in entries:
-                doubted = UnknownCluster(**entry.model_dump(), reason=reason)
+                doubted = UnknownCluster(**entry.model_dump(exclude={"instance"}), reason=reason)
                 unknown.setdefault(doubted.unit, doubted)
         return Conclusion(
             clusters=tuple(known[unit] for unit in sorted(known)),
             unknown=tuple(unknown[unit] for unit in sorted(unknown.keys() - known.keys())),
-            recorded=in_order([*map(_identity, known.values()), *kept]),
+            recorded=in_order([*map(self._identity, known.values()), *kept]),
             gone=in_order(self._gone),
             unplaced=tuple(sorted(self._unplaced)),
             listed=self._remembered(snapshot),
@@ -174,8 +195,17 @@ class _Weighing:
             if len(namesakes) > 1:
                 moids = ", ".join(sorted(cluster.moid for cluster in namesakes))
                 for cluster in namesakes:
-                    self._doubt(cluster.moid, f"several clusters have this name: {moids}", _identity(cluster))
+                    self._doubt(cluster.moid, f"several clusters have this name: {moids}", self._identity(cluster))
         return {unit: clusters[0] for unit, clusters in by_unit.items() if len(clusters) == 1}
+
+    def _identity(self, cluster: Cluster) -> RecordedCluster:
+        return RecordedCluster(
+            moid=cluster.moid,
+            role=cluster.role,
+            cluster_name=cluster.cluster_name,
+            availability_zone=cluster.availability_zone,
+            instance=self._instance,
+        )
 
     def _names(self, members: Members) -> list[str] | Unreadable:
         if isinstance(members, Unreadable):
@@ -210,7 +240,10 @@ class _Weighing:
 
 def in_order(recorded: Iterable[RecordedCluster]) -> tuple[RecordedCluster, ...]:
     """Without repetitions, in the order in which they are written."""
-    unique = {(entry.moid, entry.role, entry.availability_zone, entry.cluster_name): entry for entry in recorded}
+    unique = {
+        (entry.moid, entry.role, entry.availability_zone, entry.cluster_name, entry.instance or ""): entry
+        for entry in recorded
+    }
     return tuple(unique[key] for key in sorted(unique))
 
 
@@ -228,10 +261,10 @@ def _listing(cluster: SeenCluster) -> frozenset[Reference]:
     return frozenset(member.reference for members in lists for member in members)
 
 
-def _identity(cluster: Cluster) -> RecordedCluster:
-    return RecordedCluster(
-        moid=cluster.moid,
-        role=cluster.role,
-        cluster_name=cluster.cluster_name,
-        availability_zone=cluster.availability_zone,
-    )
+def _elsewhere(entry: RecordedCluster, snapshot: Snapshot) -> bool:
+    """Whether it was recorded in another instance than the one that was read."""
+    return None not in (entry.instance, snapshot.instance) and entry.instance != snapshot.instance
+
+
+def _unit(entry: RecordedCluster) -> Unit:
+    return Unit(entry.role.value, entry.availability_zone, entry.cluster_name)

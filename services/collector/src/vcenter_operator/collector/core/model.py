@@ -73,3 +73,5 @@ class Snapshot:
     """Every cluster that the account saw at one moment. What is missing here is not proven absent."""
 
     clusters: tuple[SeenCluster, ...] = field(default=())
+    instance: str | None = None
+    """Which vCenter it is (`about.instanceUuid`): managed object ids mean something within one alone."""
