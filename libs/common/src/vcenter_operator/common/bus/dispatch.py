@@ -186,6 +186,8 @@ class Dispatcher:
                     vcenter=host, correlation_id=waiting.statement.trace.correlation_id
                 ):
                     await self._attempt(waiting.statement, waiting.delivery)
+        except Exception as error:  # left without an answer: delivered again when the partition is released
+            log.error("statement not answered", vcenter=host, error=str(error), exc_info=error)
         finally:
             self._workers.pop(host, None)
 

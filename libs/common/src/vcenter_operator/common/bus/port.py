@@ -123,7 +123,12 @@ class Bus(Protocol):
     topology: Topology
 
     async def publish(self, statement: Statement) -> None:
-        """Returns when the bus has it for good (confirmed and routed). Raises BusUnavailable."""
+        """Returns when the bus has it for good (confirmed and routed).
+
+        Raises:
+            BusUnavailable: it has not, or did not say so in time: publish it again, or what is newer by then.
+            PermanentError: it is larger than the bus takes.
+        """
         ...
 
     async def request(self, request: ResyncRequest) -> None:

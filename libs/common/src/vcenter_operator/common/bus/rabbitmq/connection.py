@@ -45,6 +45,9 @@ _RECONNECT_EVERY = 5.0
 _STABLE = 10.0
 """Seconds after which a connection that is lost had been a good one."""
 
+_WHERE = "VCENTER_OPERATOR_BUS, or bus_url in the Secret"
+"""Where the URL comes from."""
+
 _FAILURES = (AMQPError, OSError, RuntimeError, TimeoutError, EOFError, pamqp.exceptions.PAMQPException)
 """What aio-pika raises where the broker, the connection or the channel is gone."""
 
@@ -89,7 +92,7 @@ class Endpoint:
         except ValueError:
             complete = None
         if not complete:
-            raise ConfigurationError("VCENTER_OPERATOR_BUS: expected amqp://user:password@host:port/vhost, or amqps://")
+            raise ConfigurationError(f"{_WHERE}: expected amqp://user:password@host:port/vhost, or amqps://")
         context = None
         if parsed.scheme == "amqps":
             try:
@@ -132,7 +135,7 @@ class Endpoint:
             link.abort()
             await link.close()
             if isinstance(error, BusUnavailable) and (reason := _refused(error.__cause__)):
-                raise ConfigurationError(f"VCENTER_OPERATOR_BUS: {self}: {reason}") from None
+                raise ConfigurationError(f"{_WHERE}: {self}: {reason}") from None
             raise
         return link
 
@@ -225,6 +228,9 @@ def _attempts(kind: type[OperatorError], **options: Any) -> AsyncRetrying:
 
 
 def _log_attempt(state: RetryCallState) -> None:
+    """The first, second, fourth, eighth ... in a row."""
+    if state.attempt_number & (state.attempt_number - 1):
+        return
     error = state.outcome.exception() if state.outcome else None
     pause = round(state.upcoming_sleep, 2)
     log.warning("no connection to the broker", error=str(error), attempts=state.attempt_number, pause=pause)

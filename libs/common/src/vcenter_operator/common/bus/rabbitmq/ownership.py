@@ -169,7 +169,7 @@ class Owner:
 
     async def leave(self) -> None:
         """See `sharing.Seat`."""
-        if self._membership is not None:
+        if self._membership is not None and not self._link.lost.is_set():
             async with answered("leaving the replicas", within=2.0):
                 await self._looking.basic_cancel(self._membership)
             self._membership = None
@@ -201,6 +201,8 @@ class Owner:
                 epoch = await self._epochs.raise_epoch(f"{self._stage}-{partition}")
         except TimeoutError:
             raise TransientError(f"the epoch was not raised within {_EPOCH_WITHIN:g} s") from None
+        if self._link.lost.is_set():
+            raise BusUnavailable("the connection was lost while the partition was taken")
         ownership = Ownership(self._stage, partition, epoch, self._valid_for, self._confirmed_at)
         self._owned[partition] = ownership
         consumption = Consumption(
