@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import stat
 from collections.abc import Collection
@@ -26,13 +27,14 @@ from tests.unit.applier.given import (
     secret,
     stated,
 )
-from tests.unit.applier.stage import Region, Watched, until
+from tests.unit.applier.stage import Region, Secrets, Watched, until
 from vcenter_operator.applier.adapters.embedded import DryRunFolder
 from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.ports import Guard, Holdings, Place
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus import Ownership
+from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.embedded.record import FolderStore
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision
@@ -614,3 +616,21 @@ async def test_an_annotation_that_somebody_edited_is_put_right(region: Region) -
         edited["metadata"]["annotations"][labels.UNIT] = "cluster/nowhere/other"
         path.write_text(yaml.safe_dump(edited))
         await until(lambda: yaml.safe_load(path.read_text()) == yaml.safe_load(before), "put right")
+
+
+async def test_a_key_that_is_not_known_yet_is_waited_for(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The renderer may have seen a new Secret before the applier did."""
+    known = Secrets.current
+
+    async def another(_: Secrets) -> Configuration:
+        key = base64.b64encode(b"another key of 32 bytes.........").decode()
+        return Configuration.parse({"username": "u", "password": "p", "bus_key": key})
+
+    monkeypatch.setattr(Secrets, "current", another)
+    async with region.applier():
+        await region.state(stated(manifest(A)))
+        condition = await region.shows(HOST, "Retrying")
+        assert "not in the Secret" in condition.message
+        monkeypatch.setattr(Secrets, "current", known)
+        await region.shows(HOST, "AsStated")
+    assert set(region.files()) == {FILES[A]}

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vcenter_operator.common.errors import PermanentError
+from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 
 _NONCE_BYTES = 12
@@ -53,12 +53,13 @@ class Keyring:
         """The manifest that was sealed for exactly this vCenter, object and digest.
 
         Raises:
-            PermanentError: no key of ours fits, or it was sealed for something else.
+            TransientError: no key of ours fits: another process may have seen a new Secret before this one did.
+            PermanentError: it was damaged, or sealed for something else.
         """
         key_id, rest = sealed[:_KEY_ID_BYTES], sealed[_KEY_ID_BYTES:]
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            raise PermanentError(f"{object_id}: sealed with key {key_id.hex()}, which is not in the Secret (bus_key)")
+            raise TransientError(f"{object_id}: sealed with key {key_id.hex()}, which is not in the Secret (bus_key)")
         try:
             body = cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _bound(host, object_id, digest))
         except (InvalidTag, ValueError):
