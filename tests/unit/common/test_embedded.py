@@ -235,6 +235,22 @@ async def test_an_invalid_file_keeps_what_it_held_and_says_where_it_is_wrong(fol
         assert "templates.yml:11: a manifest needs apiVersion" in wrong
 
 
+async def test_keys_that_are_no_text_are_what_json_makes_of_them(folder: Path) -> None:
+    data = "{on: a, b: c, 2: d, 1.5: e, ~: f, 2026-01-02: g}"
+    (folder / "more.yaml").write_text(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: odd}}\ndata: {data}\n")
+    async with opened(folder) as manifests:
+        [odd] = (await manifests.watched("", "ConfigMap").fresh()).items.values()
+    assert odd["data"] == {"true": "a", "b": "c", "2": "d", "1.5": "e", "null": "f", "2026-01-02": "g"}
+
+
+@pytest.mark.parametrize("value", ["!!timestamp soon", "!!bool perhaps", "!!int x", "&a [*a]"])
+async def test_a_value_that_is_none_is_an_error_of_its_file(folder: Path, value: str) -> None:
+    (folder / "odd.yaml").write_text(f"apiVersion: v1\nkind: X\nmetadata: {{name: x}}\nspec: {value}\n")
+    with pytest.raises(ConfigurationError, match=r"odd\.yaml"):
+        async with opened(folder):
+            pass
+
+
 async def test_an_invalid_file_at_the_start_is_refused_since_nothing_is_known_of_what_it_held(folder: Path) -> None:
     (folder / "broken.yaml").write_text("a: 1\nb: [\n")
     with pytest.raises(ConfigurationError, match=r"broken.yaml:3: "):

@@ -28,6 +28,8 @@ _SECOND_LOOK = 0.25
 editors remove, truncate and write in several steps.
 """
 
+_KEYS = {None: "null", True: "true", False: "false"}
+
 Objects = dict[ObjectId, dict[str, Any]]
 
 
@@ -233,8 +235,22 @@ def _objects_of(path: Path, namespace: str) -> Objects:
             object_id = _id_of(item, namespace, where)
             if object_id in objects:
                 raise ConfigurationError(f"{where}: {object_id} stands in this file twice")
-            objects[object_id] = item
+            try:
+                objects[object_id] = _with_text_keys(item)
+            except RecursionError:
+                raise ConfigurationError(f"{where}: is nested without end, or too deeply") from None
     return objects
+
+
+def _with_text_keys(value: Any) -> Any:
+    """As it would be sent: YAML's other keys (`on:`, `1:`) are text in JSON."""
+    if isinstance(value, dict):
+        return {_text(key): _with_text_keys(each) for key, each in value.items()}
+    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value
+
+
+def _text(key: Any) -> str:
+    return _KEYS[key] if key is None or isinstance(key, bool) else str(key)
 
 
 def _items(value: Any, where: str) -> Iterator[dict[str, Any]]:

@@ -54,6 +54,9 @@ def documents(text: str, path: Path) -> list[Document]:
         raise ConfigurationError(f"{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, RecursionError):
+        # from the constructors of tagged values, for what is none
+        raise ConfigurationError(f"{path}: a value is not what its tag says, or is nested too deeply") from None
     finally:
         loader.dispose()
     return found
