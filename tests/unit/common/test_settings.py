@@ -47,6 +47,12 @@ def test_the_environment_and_what_overrides_it(monkeypatch: pytest.MonkeyPatch) 
     assert (settings.service_domain, settings.log_level) == ("cc.qa-de-1.cloud.sap", "DEBUG")
 
 
+@pytest.mark.parametrize("level", ["WARN", "CRITICAL", "FATAL"])
+def test_every_level_that_the_deployed_operator_takes_is_taken(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setenv("LOG_LEVEL", level)
+    assert Settings.load().log_level == level
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

@@ -36,7 +36,10 @@ class Settings(BaseSettings):
     """Own namespace; None: the service account's, or `monsoon3` outside the cluster."""
     service_domain: str | None = Field(default=None, validation_alias="SERVICE_DOMAIN")
     """The zone to look in; None: as the contract says."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL"] = Field(
+        default="INFO", validation_alias="LOG_LEVEL"
+    )
+    """Any level that Python names, as in the deployed operator."""
     log_format: Literal["auto", "json", "text"] = "auto"
 
     @classmethod
