@@ -15,6 +15,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,6 +209,10 @@ class Kubernetes(KubernetesClient):
     def request(self, method: str, path: str, body: object = None, *, content_type: str = "application/json") -> Any:
         """See ``KubernetesClient``."""
         status, text = self._call(method, path, body, content_type)
+        deadline = time.monotonic() + 15
+        while status == 429 and time.monotonic() < deadline:  # just started: "storage is (re)initializing"
+            time.sleep(0.2)
+            status, text = self._call(method, path, body, content_type)
         if not 200 <= status < 300:
             raise StackError(f"{method} {path}: {status}: {text.strip()}")
         return json.loads(text)
