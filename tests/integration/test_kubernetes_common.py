@@ -127,6 +127,13 @@ async def test_refusals_are_told_apart(
     assert "hunter" not in str(invalid.value)
     with pytest.raises(Rejected):
         await api.apply(secrets.path("s"), {**secret, "datum": {}}, field_manager=ME)
+    with pytest.raises(Rejected, match="base64"):
+        await api.apply(secrets.path("s"), {**secret, "data": {"password": "no base64!"}}, field_manager=ME)
+    for wrong in ({"password": {"value": "hunter2"}}, {"password": 2222222}, {"password": ["hunter2"]}):
+        path = Resource("", "v1", "configmaps", namespace).path("c")
+        with pytest.raises(Rejected, match=r"\.data\.password: expected string, got …") as typed:
+            await api.apply(path, {**config_map("c", "x"), "data": wrong}, field_manager=ME)
+        assert "2" not in str(typed.value).partition("expected")[2], "it repeats no value"
     with pytest.raises(NotFound):
         await api.apply("/apis/unheard.of/v1/namespaces/x/things/y", config_map("y", "x"), field_manager=ME)
     with pytest.raises(NotFound):

@@ -89,6 +89,7 @@ def answer(status: int, **body: Any) -> ApiException:
             Rejected,
             False,
         ),
+        (answer(500, message="failed to create typed patch object: .d: expected string, got &{x}"), Rejected, False),
         (answer(503), Unavailable, True),
         (answer(422, message="invalid", reason="Invalid"), Rejected, False),
         (answer(400, message="no JSON"), Rejected, False),

@@ -8,13 +8,14 @@ ApiError
 ├── NotFound      transient   404 of a write or a list: the kind or the namespace is not there (yet)
 ├── Conflict      transient   409: changed meanwhile, exists already, or a precondition failed
 ├── Expired       transient   410: list again
-└── Rejected      permanent   400, 405, 413, 415, 422, and 500 for an undeclared field
+└── Rejected      permanent   400, 405, 413, 415, 422, and 500 for a field that is undeclared or of another type
 ```
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,11 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from vcenter_operator.common.errors import OperatorError, PermanentError, TransientError
 
 _LONGEST_TEXT = 600
+_REFUSED_WITH_500 = ("field not declared in schema", "failed to create typed patch object", "illegal base64 data")
+"""What the server says of an apply that does not fit the schema."""
+
+_GOT = re.compile(r"(: expected [a-z ]+, got ).*", re.DOTALL)
+"""Such a refusal repeats all that stands in the field. Templates put passwords into objects of any kind."""
 
 
 class ApiError(OperatorError):
@@ -88,7 +94,7 @@ def of_status(
     """The error for a `Status` object."""
     text = f"{doing}: {status} {_explanation(body, secret)}".rstrip()
     kind = _KINDS.get(status) or (Unavailable if status >= 500 or status == 0 else Rejected)
-    if status == 500 and "field not declared in schema" in str(body.get("message")):
+    if status == 500 and _refused_with_500(body):
         kind = Rejected
     if status == 403:
         text += " (grant the right to the operator's account; it is tried again)"
@@ -122,10 +128,16 @@ def _body(text: Any) -> dict[str, Any]:
 
 def _explanation(body: Mapping[str, Any], secret: bool) -> str:
     if not secret:
-        return str(body.get("message") or body.get("reason") or "")[:_LONGEST_TEXT]
+        return _GOT.sub(r"\1…", str(body.get("message") or body.get("reason") or ""))[:_LONGEST_TEXT]
     causes = (body.get("details") or {}).get("causes") or []
     fields = ", ".join(str(cause.get("field")) for cause in causes if cause.get("field"))
-    return f"{body.get('reason') or 'refused'} {f'because of {fields}' if fields else ''}".strip()
+    why = fields or _refused_with_500(body)
+    return f"{body.get('reason') or 'refused'} {f'because of {why}' if why else ''}".strip()
+
+
+def _refused_with_500(body: Mapping[str, Any]) -> str | None:
+    message = str(body.get("message"))
+    return next((text for text in _REFUSED_WITH_500 if text in message), None)
 
 
 def _retry_after(body: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
