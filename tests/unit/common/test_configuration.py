@@ -70,7 +70,8 @@ def test_templates_see_json_but_none_of_our_secrets() -> None:
     config = Configuration.parse(
         {**VALID, "username": "007", "tsig_key": "t", "bus_url": "amqp://u:p@h/", "role_id": "r",
          "secret_id": "s", "ad_ttu_password": "p", "count": "3", "list": '["a", 1]',
-         "word": "true", "text": "not json", "deep": "[" * 100_000}
+         "word": "true", "text": "not json", "deep": "[" * 100_000,
+         "deeper": "[" * 600 + "]" * 600}
     )  # fmt: skip
     variables = config.template_variables()
     assert variables == {
@@ -81,6 +82,7 @@ def test_templates_see_json_but_none_of_our_secrets() -> None:
         "word": True,
         "text": "not json",
         "deep": "[" * 100_000,
+        "deeper": "[" * 600 + "]" * 600,
     }
 
 

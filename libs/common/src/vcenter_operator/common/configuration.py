@@ -25,6 +25,8 @@ The last three are credentials of the deployed operator's for Vault and Active D
 
 _RAW = frozenset({"username", "password"})
 _BUS_KEY_BYTES = 16
+_MAX_DEPTH = 100
+"""Of JSON in a value: one that is nested deeper stays text, rather than stopping all that copies or sends it."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,15 @@ class ConfigurationSource(Protocol):
 
 def _parsed(value: str) -> Any:
     try:
-        return json.loads(value)
+        parsed = json.loads(value)
     except (ValueError, RecursionError):
         return value
+    return value if _too_deep(parsed, _MAX_DEPTH) else parsed
+
+
+def _too_deep(value: Any, left: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left == 0 or any(_too_deep(each, left - 1) for each in inner)
 
 
 def _bus_key(key: str, text: str) -> bytes:
