@@ -634,3 +634,16 @@ async def test_a_key_that_is_not_known_yet_is_waited_for(region: Region, monkeyp
         monkeypatch.setattr(Secrets, "current", known)
         await region.shows(HOST, "AsStated")
     assert set(region.files()) == {FILES[A]}
+
+
+async def test_a_record_that_somebody_deleted_is_written_again_with_what_was_acted_on(
+    region: Region, tmp_path: Path
+) -> None:
+    async with region.applier(look_every=0.05):
+        await region.state(stated(manifest(A)))
+        await region.shows(HOST, "AsStated")
+        before = await region.applied(HOST)
+        for path in (tmp_path / "records").glob("*.yaml"):
+            path.unlink()
+        await region.shows(HOST, "AsStated")
+        assert await region.applied(HOST) == before

@@ -77,6 +77,8 @@ class Reconciler:
         """
         done = Result()
         try:
+            if look:
+                await self._recorder.keep(state)
             if look or state.holdings is None:
                 await self.look(state)
             intended = self._plan(state)

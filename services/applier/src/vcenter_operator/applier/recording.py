@@ -9,6 +9,9 @@ from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.errors import StaleRecord, TransientError
 from vcenter_operator.common.messages import Provenance, Stage
 from vcenter_operator.common.record.port import Applied, Store
+from vcenter_operator.common.telemetry import logger
+
+log = logger(__name__)
 
 _TRIES = 8
 
@@ -57,6 +60,16 @@ class Recorder:
         await self._swap(
             state, lambda applied: section if applied is None or applied.acted_on == section.acted_on else None
         )
+
+    async def keep(self, state: VCenterState) -> None:
+        """Writes the section again where somebody deleted it: the next owner has to know what was acted on."""
+        if state.applied is None:
+            return
+        record = await self._store.get(state.host)
+        if record is None or (record.applied is None and Stage.APPLIER not in record.problems):
+            log.warning("the record was deleted: written again", vcenter=state.host)
+            state.ownership.verify()
+            await self._store.write(state.host, state.applied, version=record.version if record else None)
 
     async def _swap(self, state: VCenterState, change: Callable[[Applied | None], Applied | None]) -> bool:
         for _ in range(_TRIES):
