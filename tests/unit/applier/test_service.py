@@ -30,7 +30,7 @@ from tests.unit.applier.given import (
 from tests.unit.applier.stage import Region, Secrets, Watched, until
 from vcenter_operator.applier.adapters.embedded import DryRunFolder
 from vcenter_operator.applier.core.observed import Observed
-from vcenter_operator.applier.ports import Guard, Holdings, Place
+from vcenter_operator.applier.ports import ClusterAway, Guard, Holdings, Place
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus import Ownership
@@ -209,6 +209,61 @@ async def test_what_another_replica_acted_on_between_our_read_and_our_write_coun
     applied = await region.applied(HOST)
     assert applied is not None
     assert (applied.acted_on, cluster_.writes) == (provenance(2), [])
+
+
+async def test_a_repeat_is_not_acted_on_where_another_replica_went_on_since(region: Region) -> None:
+    full = stated(manifest(A), manifest(B))
+    cluster_ = Watched(region.output)
+    async with region.applier(cluster_) as service:
+        await until(lambda: region.renderer.requests)
+        ownership = Ownership(Stage.APPLIER, 0, 9)
+        with pytest.raises(TransientError, match="manifest asked for"):
+            await service.handle(full.model_copy(update={"manifests": {A: full.manifests[A]}}), ownership)
+        await region.store.write(HOST, Applied(acted_on=provenance(2)))
+        await service.handle(full, ownership)
+
+    assert cluster_.writes == [A]
+
+
+async def test_while_the_cluster_is_away_one_attempt_is_enough(region: Region) -> None:
+    tries: list[ObjectId] = []
+
+    def away(object_id: ObjectId) -> None:
+        tries.append(object_id)
+        raise ClusterAway("connection refused")
+
+    async with region.applier(concurrency=1) as service:
+        await until(lambda: region.renderer.requests)
+        service._reconciler._cluster = Watched(region.output, away)
+        with pytest.raises(ClusterAway):
+            await service.handle(stated(*(manifest(one) for one in (A, B, C))), Ownership(Stage.APPLIER, 0, 9))
+        shown = await region.shows(HOST, "Retrying")
+
+    assert (tries, shown.message) == ([A], "connection refused")
+
+
+async def test_an_edit_takes_all_objects_with_it_also_where_it_takes_several_attempts(region: Region) -> None:
+    """Beyond the budget, had they gone by themselves; and they stay declared until the last of them is gone."""
+    failures = iter(range(3))
+
+    def fail(object_id: ObjectId) -> None:
+        if object_id.name == "bb4" and next(failures, None) is not None:
+            raise TransientError("not now")
+
+    units = [cluster(number) for number in range(1, 5)]
+    objects = [manifest(deployment(f"bb{number}"), unit=unit) for number, unit in enumerate(units, 1)]
+    cluster_ = Watched(region.output)
+    async with region.applier(cluster_):
+        await region.state(stated(*objects, manifest(A)))
+        await region.shows(HOST, "AsStated")
+        cluster_.before = fail
+        edited = {**TEMPLATES, NOVA: 2}
+        await region.state(stated(manifest(A), units=units, templates=edited, made_from=provenance(templates=2)))
+        await until(lambda: set(region.files()) == {FILES[A]})
+        await region.shows(HOST, "AsStated")
+
+    held = [made.held for _, made, _ in region.plans]
+    assert not any(held)
 
 
 async def test_a_replica_that_lost_the_partition_writes_nothing_more(region: Region) -> None:

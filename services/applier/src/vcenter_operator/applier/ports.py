@@ -35,7 +35,7 @@ class Frozen(TransientError):
     """Somebody froze all writing."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"frozen: {reason}", retry_after=5.0)
+        super().__init__(f"frozen: {reason}", retry_after=2.0)
         self.reason = reason
 
 
