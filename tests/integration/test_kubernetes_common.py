@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from kubernetes_asyncio.client import ApiClient
+from structlog.testing import capture_logs
 
-from tests.logs import captured
 from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, SECTIONS
 from tests.stack import Stack
 from tests.stack.kubernetes import Kubernetes
@@ -239,7 +239,7 @@ async def test_a_half_open_watch_is_noticed(
     maps = maps_of(namespace)
     async with Watcher(client, maps) as watcher:
         await watcher.fresh()
-        with captured(watching) as logs, kubernetes.paused():
+        with capture_logs() as logs, kubernetes.paused():
             await until(lambda: any(entry["event"] == "watch interrupted" for entry in logs))
             assert watcher.snapshot is not None
         await Api(client).create(maps.path(), config_map("a", namespace), field_manager=ME)

@@ -147,8 +147,8 @@ async def test_templates_are_followed_as_they_are_created_edited_broken_and_dele
         await region.becomes(*both)
         assert region.unknown() == {}
         await region.api.delete(TEMPLATES.path("nova", namespace=region.namespace))
-        last = await region.becomes("cinder-qa-de-1a", "cinder-qa-de-1b")
-        assert f"{region.namespace}/nova" not in last.templates
+        await becomes(lambda: f"{region.namespace}/nova" not in region.deltas[-1].templates, "it is gone for good", 20)
+        assert region.names(region.deltas[-1]) == {"cinder-qa-de-1a", "cinder-qa-de-1b"}
         assert region.unknown() == {}
         positions = [each.provenance.templates for each in region.deltas]
         assert positions == sorted(positions)

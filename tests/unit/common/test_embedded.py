@@ -10,10 +10,8 @@ from typing import Any, TypeVar
 
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
-from tests.logs import captured
-from vcenter_operator.common.embedded import manifests as manifests_module
-from vcenter_operator.common.embedded import site as site_module
 from vcenter_operator.common.embedded.epochs import FolderEpochs
 from vcenter_operator.common.embedded.files import changed, replace_file
 from vcenter_operator.common.embedded.manifests import Manifests
@@ -126,7 +124,7 @@ async def test_a_site_follows_its_file_and_keeps_the_last_good_state(tmp_path: P
         assert len((await next_of(changes)).vcenters) == 2
         replace_file(path, SITE + "  vc-c-0: {}\n")
         assert len((await next_of(changes)).vcenters) == 3
-        with captured(site_module) as logs:
+        with capture_logs() as logs:
             path.write_text("vcenters: [\n")
             await until(lambda: any("last good state stays" in entry["event"] for entry in logs))
             path.write_text(SITE.replace("qa-de-1", "qa-de-2"))
@@ -210,7 +208,7 @@ async def test_an_editor_that_writes_in_several_steps_deletes_nothing(
 
         following = asyncio.create_task(follow())
         await until(lambda: bool(shown))
-        with captured(manifests_module) as logs:
+        with capture_logs() as logs:
             disturb(path, text)
             await asyncio.sleep(0.12)  # longer than a burst is gathered for, shorter than the second look
             path.write_text(text + template("c", "C"))
@@ -227,7 +225,7 @@ async def test_an_invalid_file_keeps_what_it_held_and_says_where_it_is_wrong(fol
     path = folder / "deep" / "templates.yml"
     async with opened(folder) as manifests:
         collection = templates_of(manifests)
-        with captured(manifests_module) as logs:
+        with capture_logs() as logs:
             path.write_text(template("a", "A") + "---\nkind: VCenterTemplate\nmetadata: {name: b}\n")
             (folder / "more.yaml").write_text(template("c", "C"))
             assert names(await collection.fresh()) == ["a", "b", "c"]

@@ -37,8 +37,8 @@ def render(site: Path, templates: Path, output: Path | None) -> int:
             _tell(f"{rendering.host}: warning: {warning}")
         for unknown in rendering.unknown:
             failures += 1
-            scope = f"{unknown.unit}: " if unknown.unit is not None else ""
-            _tell(f"{rendering.host}: not rendered: {unknown.template}: {scope}{unknown.reason}")
+            what = [str(part) for part in (unknown.template, unknown.unit) if part is not None]
+            _tell(": ".join([rendering.host, "not rendered", *what, unknown.reason]))
         if output is None:
             sys.stdout.writelines(_documents(rendering, first=number == 0))
         else:

@@ -22,9 +22,10 @@ def as_member(
     """The manifest with the label of its ApplySet, the one of the vCenter's `VCenter` (KEP-3659), and the annotations
 
     that say what it was rendered from. With `owner_references` it is owned by its template, as under the deployed
-    operator; a cluster-scoped object cannot be.
+    operator; a cluster-scoped object cannot be. What a template says of owners is left out, as the deployed operator
+    overwrites it: the garbage collector would delete past the deletion budget.
     """
-    metadata = dict(manifest["metadata"])
+    metadata = {key: value for key, value in manifest["metadata"].items() if key != "ownerReferences"}
     metadata["labels"] = {**(metadata.get("labels") or {}), labels.PART_OF: labels.applyset_id(host, own_namespace)}
     metadata["annotations"] = {
         **(metadata.get("annotations") or {}),
