@@ -118,9 +118,7 @@ def test_objects_are_owned_by_their_template_where_the_setting_says_so() -> None
 
 
 def test_what_a_template_says_of_owners_is_left_out() -> None:
-    owned = configmap("owned").replace(
-        "metadata:", "metadata:\n  ownerReferences: [{kind: VCenterTemplate, name: x}]", 1
-    )
+    owned = configmap("owned").replace("{name:", "{ownerReferences: [{kind: VCenterTemplate, name: x}], name:")
     assert "ownerReferences" in owned
     (manifest,) = rendering(given(resource("owner", owned))).manifests.values()
     assert "ownerReferences" not in manifest["metadata"]
