@@ -112,6 +112,14 @@ def test_a_vcenter_gone_from_dns_keeps_everything() -> None:
     assert (made.empty, made.present, made.unchanged) == (True, False, 2)
 
 
+def test_a_vcenter_gone_from_dns_hands_over_what_another_claims() -> None:
+    claimed = owned(A, claim=Claim(OTHER, NOVA, cluster(1)))
+
+    made = planned(existing(claimed, owned(B)), delta(present=False))
+
+    assert (ids(made.handovers), made.deletes, made.unchanged) == ([A], (), 1)
+
+
 def test_a_manifest_that_is_not_here_is_asked_for() -> None:
     made = planned(existing(owned(A, digest="old")), delta({A: entry(), B: entry()}, manifests=False))
 

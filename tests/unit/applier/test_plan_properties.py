@@ -154,7 +154,9 @@ def test_a_vcenter_that_is_gone_keeps_all(situation: Situation) -> None:
     observed, stated, memory, policy = situation
     gone = stated.model_copy(update={"present": False})
 
-    assert plan(observed, gone, memory, policy, NOW).empty
+    made = plan(observed, gone, memory, policy, NOW)
+    assert not (made.creates or made.updates or made.deletes or made.claims or made.held)
+    assert all(item.current.claim and item.current.claim.host != gone.host for item in made.handovers)
 
 
 @few

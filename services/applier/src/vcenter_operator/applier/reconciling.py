@@ -24,7 +24,7 @@ from vcenter_operator.applier.state import LEFT, VCenterState
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus.port import Bus
 from vcenter_operator.common.configuration import ConfigurationSource
-from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
+from vcenter_operator.common.errors import ConfigurationError, OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import ResyncRequest, Stage
 from vcenter_operator.common.sealing import Keyring
@@ -129,7 +129,7 @@ class Reconciler:
 
     async def _carry_out(self, state: VCenterState, intended: Plan) -> Result:
         assert state.holdings is not None
-        keyring = (await self._configuration.current()).keyring if intended.creates or intended.updates else None
+        keyring = await self._keyring() if intended.creates or intended.updates else None
         acting = self._acting(state, lambda change: self._manifest(state, change, keyring))
         result = await acting.carry_out(intended, state.holdings)
         state.holdings = result.holdings
@@ -140,6 +140,12 @@ class Reconciler:
             going_on = [failure.id for failure in result.failed] + result.undone
             await self._narrow(state, going_on + [left.id for left in intended.contested])
         return result
+
+    async def _keyring(self) -> Keyring:
+        try:
+            return (await self._configuration.current()).keyring
+        except ConfigurationError as error:
+            raise TransientError(f"manifests cannot be opened until the Secret is mended: {error}") from None
 
     def _acting(self, state: VCenterState, manifest_of: Callable[[Change], dict[str, Any]]) -> Acting:
         def guard() -> None:

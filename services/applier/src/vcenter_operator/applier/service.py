@@ -122,7 +122,8 @@ class ApplierService:
         while True:
             await asyncio.sleep(min(1.0, self._look_every / 4))
             for state in list(self._states.values()):
-                if state.delta is not None and state.delta.present and time.monotonic() >= state.look_at:
+                # One that is being worked on must not keep the others waiting.
+                if state.delta is not None and not state.lock.locked() and time.monotonic() >= state.look_at:
                     await self._look_again(state)
 
     async def _look_again(self, state: VCenterState) -> None:

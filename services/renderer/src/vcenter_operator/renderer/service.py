@@ -8,7 +8,7 @@ import random
 import structlog
 
 from vcenter_operator.common.bus.port import Bus, Ownership
-from vcenter_operator.common.errors import ConfigurationError, OwnershipLost, TransientError
+from vcenter_operator.common.errors import ConfigurationError, OperatorError, OwnershipLost, TransientError
 from vcenter_operator.common.messages import Inventory, ManifestDelta, ResyncRequest, Stage, Statement, Trace
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.renderer.core.delta import Merged
@@ -161,7 +161,7 @@ class RendererService:
                     continue
                 try:
                     await self._publish(vcenter, vcenter.stated.repeated())
-                except TransientError as error:
+                except OperatorError as error:
                     log.info("not repeated", vcenter=vcenter.host, error=str(error))
 
     def _report(self, vcenter: VCenter, merged: Merged[Sealed]) -> None:

@@ -38,7 +38,7 @@ def summarize(plan: Plan) -> str:
 def describe(plan: Plan, *, limit: int = 20) -> list[str]:
     """A line for each decision that is not "unchanged", at most `limit` of a sort; left ones by their reason."""
     if not plan.present:
-        return [f"  {summarize(plan)}"]
+        return [f"  {summarize(plan)}", *_each(">", plan.handovers, limit)]
     lines: list[str] = []
     lines += _each("+", plan.creates, limit)
     lines += _each("~", plan.updates, limit)

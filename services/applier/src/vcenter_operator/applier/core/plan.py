@@ -30,7 +30,7 @@ def plan(
     """
     owned = {object_id: one for object_id, one in observed.items() if one.host == delta.host}
     if not delta.present:
-        return Plan(delta.host, present=False, unchanged=len(owned))
+        return _gone(delta.host, owned)
     sorting = _Sorting(delta, memory, policy)
     for object_id, entry in delta.index.items():
         sorting.wanted(object_id, entry, observed.get(object_id))
@@ -40,6 +40,16 @@ def plan(
         if object_id not in delta.index and (not one.uid or one.uid not in wanted):
             sorting.unwanted(object_id, one)
     return sorting.done(sum(not one.terminating for one in owned.values()), now)
+
+
+def _gone(host: str, owned: Mapping[ObjectId, Observed]) -> Plan:
+    """A vCenter that is gone keeps all that it owns, but for what another one has claimed."""
+    handovers = [
+        Removal(object_id, one.template, one.unit, "its vCenter is gone from DNS", inferred=True, current=one)
+        for object_id, one in owned.items()
+        if one.claim is not None and one.claim.host != host and not one.terminating
+    ]
+    return Plan(host, present=False, unchanged=len(owned) - len(handovers), handovers=_removals(handovers))
 
 
 class _Sorting:
