@@ -84,12 +84,13 @@ async def test_a_file_that_was_changed_since_it_was_looked_at_is_left(folder: Fo
 
 
 async def test_a_copy_of_ours_under_another_name_is_not_ours(folder: FolderCluster, file: Path) -> None:
-    shutil.copy(file, file.with_name("backup.yaml"))
+    one = await seen(folder)
+    edit(Path(shutil.copy(file, file.with_name("zbackup.yaml"))))
     shutil.copy(file, file.with_name("deployment-b.yaml"))
     (file.parent / "notes.yaml").write_text("{ no yaml")
     (file.parent / "list.yaml").write_text("- 1\n- metadata: []\n")
 
-    assert list((await folder.owned(HOST, [])).objects) == [A]
+    assert (await folder.owned(HOST, [])).objects == {A: one}
     assert (await folder.occupants(HOST, [deployment("b")]))[deployment("b")].host is None
 
 

@@ -155,7 +155,7 @@ def test_a_vcenter_that_is_gone_keeps_all(situation: Situation) -> None:
     gone = stated.model_copy(update={"present": False})
 
     made = plan(observed, gone, memory, policy, NOW)
-    assert not (made.creates or made.updates or made.deletes or made.claims or made.held)
+    assert (made.creates, made.updates, made.deletes, made.claims, made.held) == ((), (), (), (), ())
     assert all(item.current.claim and item.current.claim.host != gone.host for item in made.handovers)
 
 
