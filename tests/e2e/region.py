@@ -127,10 +127,10 @@ class Region:
             datacenter, f"productionbb{number:03}", [f"eph_bb{number:03}_ds01"], ["Management", f"br-bb{number:03}"]
         )
 
-    def environment(self, **settings: str) -> dict[str, str]:
+    def environment(self, kubeconfig: str | None = None, **settings: str) -> dict[str, str]:
         """What a process of the operator is told."""
         return {
-            "KUBECONFIG": str(self.kubernetes.kubeconfig),
+            "KUBECONFIG": kubeconfig or str(self.kubernetes.kubeconfig),
             "SERVICE_DOMAIN": self.zone.zone,
             "LOG_LEVEL": "INFO",
             **{
