@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.applier.given import CINDER, HOST, NOVA, NOW, OTHER, OWN, ZONED, cluster, delta, provenance, zone
@@ -86,7 +86,7 @@ def memories(draw: st.DrawFn) -> Memory:
     )
 
 
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 policies = st.sampled_from([Policy(), Policy(cluster_scoped=frozenset({"Namespace"}))])
 situations = st.tuples(observed_objects(), deltas(), memories(), policies)
