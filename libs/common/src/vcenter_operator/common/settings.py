@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from vcenter_operator.common.errors import ConfigurationError
 
@@ -67,3 +67,15 @@ class Settings(BaseSettings):
         if isinstance(alias, str):
             return alias
         return name if field is None and name.isupper() else f"{PREFIX}{name.upper()}"
+
+
+class ManifestSettings(Settings):
+    """What the stages that handle manifests have to agree on: the renderer makes them, the applier writes them."""
+
+    cluster_scoped_kinds: Annotated[frozenset[str], NoDecode] = frozenset()
+    """Cluster-scoped kinds that templates may yield: `Kind` or `group/Kind`, comma-separated; none else may."""
+
+    @field_validator("cluster_scoped_kinds", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pydantic import Field
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
-
-from vcenter_operator.common.settings import Settings
+from vcenter_operator.common.settings import ManifestSettings
 
 
-class ApplierSettings(Settings):
+class ApplierSettings(ManifestSettings):
     """What the applier needs beside the settings of every stage."""
 
     concurrency: int = Field(default=10, ge=1, le=100)
@@ -23,10 +20,3 @@ class ApplierSettings(Settings):
     """Seconds after which an object that the server refused for good is tried again unchanged."""
     deletion_share: float = Field(default=1 / 3, ge=0, le=1)
     """The deletion budget: the share of the most owned in the last hour whose deletion may be inferred."""
-    cluster_scoped_kinds: Annotated[frozenset[str], NoDecode] = frozenset()
-    """Cluster-scoped kinds that templates may yield: `Kind` or `group/Kind`, comma-separated."""
-
-    @field_validator("cluster_scoped_kinds", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

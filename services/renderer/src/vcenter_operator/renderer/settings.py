@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pydantic import Field
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
-
-from vcenter_operator.common.settings import Settings
+from vcenter_operator.common.settings import ManifestSettings
 from vcenter_operator.renderer.adapters.frames import Bounds
 from vcenter_operator.renderer.core.policy import MAX_OUTPUT, Policy
 
 
-class RendererSettings(Settings):
+class RendererSettings(ManifestSettings):
     """What the renderer needs beside what every stage does."""
 
     render_seconds: float = Field(default=2.0, gt=0, le=60)
@@ -23,20 +20,11 @@ class RendererSettings(Settings):
     """Processes in which templates run, started when they are needed."""
     render_output: int = Field(default=MAX_OUTPUT, ge=1024)
     """Characters that a template may yield for one unit."""
-    cluster_scoped_kinds: Annotated[frozenset[str], NoDecode] = frozenset()
-    """Comma-separated `Kind` or `group/Kind`: the objects of templates that get no namespace."""
     template_grace: float = Field(default=10.0, ge=0)
     """Seconds for which a template that was deleted may come back before its objects are deleted."""
     owner_references: bool = False
     """Objects are owned by their VCenterTemplate, as under the deployed operator. Beware: the garbage collector then
     deletes them with the template, past the deletion budget."""
-
-    @field_validator("cluster_scoped_kinds", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return frozenset(kind.strip() for kind in value.split(",") if kind.strip())
-        return value
 
     @property
     def bounds(self) -> Bounds:
