@@ -240,7 +240,8 @@ async def test_a_half_open_watch_is_noticed(
     async with Watcher(client, maps) as watcher:
         await watcher.fresh()
         with capture_logs() as logs, kubernetes.paused():
-            await until(lambda: any(entry["event"] == "watch interrupted" for entry in logs))
+            # Where the pause hits the watcher's own first list, that has to run into its 30 s first.
+            await until(lambda: any(entry["event"] == "watch interrupted" for entry in logs), within=60)
             assert watcher.snapshot is not None
         await Api(client).create(maps.path(), config_map("a", namespace), field_manager=ME)
         await until(lambda: names(watcher.snapshot) == ["a"])
