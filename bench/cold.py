@@ -164,7 +164,7 @@ def finish(
         ],
         caption="From the start of the processes (interpreters included) to the last object in the API server.",
     )  # fmt: skip
-    report.show("Requests of the last run", ("", "count"), [
+    report.show("Requests of the last run (LIST and GET with the benchmark's own looks)", ("", "count"), [
         *((f"SOAP {method}", str(count)) for method, count in soap.most_common()),
         *((f"Kubernetes {verb}", str(count)) for verb, count in requests.most_common()),
     ])  # fmt: skip

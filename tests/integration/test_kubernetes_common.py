@@ -238,13 +238,14 @@ async def test_a_half_open_watch_is_noticed(
     monkeypatch.setattr(watching, "_SILENT_FOR", 1.0)
     maps = maps_of(namespace)
     async with Watcher(client, maps) as watcher:
-        await watcher.fresh()
-        with capture_logs() as logs, kubernetes.paused():
-            # Where the pause hits the watcher's own first list, that has to run into its 30 s first.
-            await until(lambda: any(entry["event"] == "watch interrupted" for entry in logs), within=60)
-            assert watcher.snapshot is not None
+        await until(lambda: watcher.snapshot is not None)
         await Api(client).create(maps.path(), config_map("a", namespace), field_manager=ME)
-        await until(lambda: names(watcher.snapshot) == ["a"])
+        await until(lambda: names(watcher.snapshot) == ["a"])  # told by the watch, which is there now
+        with capture_logs() as logs, kubernetes.paused():
+            await until(lambda: any(entry["event"] == "watch interrupted" for entry in logs))
+            assert names(watcher.snapshot) == ["a"]
+        await Api(client).create(maps.path(), config_map("b", namespace), field_manager=ME)
+        await until(lambda: names(watcher.snapshot) == ["a", "b"])
 
 
 async def test_a_resource_version_that_expired_leads_to_a_new_list(client: ApiClient, namespace: str) -> None:
