@@ -278,6 +278,5 @@ class Dispatcher:
 
 
 def _merged(waiting: ResyncRequest, request: ResyncRequest) -> ResyncRequest:
-    """One request for what both ask: no objects means all."""
-    both = tuple(dict.fromkeys((*waiting.objects, *request.objects))) if waiting.objects and request.objects else ()
-    return request.model_copy(update={"objects": both})
+    """One request for what both ask: the statement is said in any case, `objects` are those whose body is lacking."""
+    return request.model_copy(update={"objects": tuple(dict.fromkeys((*waiting.objects, *request.objects)))})
