@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -246,6 +248,30 @@ async def test_a_half_open_watch_is_noticed(
             assert names(watcher.snapshot) == ["a"]
         await Api(client).create(maps.path(), config_map("b", namespace), field_manager=ME)
         await until(lambda: names(watcher.snapshot) == ["a", "b"])
+
+
+@pytest.mark.needs(control=True)
+def test_a_client_leaves_no_connection_behind_where_the_server_hangs(
+    kubernetes: Kubernetes, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig))
+    maps = maps_of(namespace)
+
+    async def come_and_go() -> None:
+        async with connect(Settings.load()) as (client, _), Watcher(client, maps) as watcher:
+            await until(lambda: watcher.snapshot is not None)
+            await Api(client).create(maps.path(), config_map("a", namespace), field_manager=ME)
+            await until(lambda: names(watcher.snapshot) == ["a"])  # told by the watch, which is there now
+            kubernetes.pause()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            asyncio.run(come_and_go())
+        finally:
+            kubernetes.resume()
+        gc.collect()
+    assert [str(each.message) for each in caught if "unclosed" in str(each.message)] == []
 
 
 async def test_a_resource_version_that_expired_leads_to_a_new_list(client: ApiClient, namespace: str) -> None:

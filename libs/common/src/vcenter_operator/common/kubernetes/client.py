@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 NAMESPACE_OUTSIDE = "monsoon3"
 
 _REGION = re.compile(r"[a-z]+-[a-z]+-\d")
+_TLS_CLOSE_HANGS = sys.version_info < (3, 12, 8) or (3, 13, 0) <= sys.version_info < (3, 13, 1)
+"""Mended by python/cpython#118960; aiohttp takes the option nowhere else."""
 _READ_BUFFER = 2**21  # an object may have 1.5 MiB (etcd's limit), a line of a watch holds one
 
 
@@ -68,7 +71,8 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[ApiClient, Surround
 
 def _session(configuration: Configuration) -> aiohttp.ClientSession:
     """As the client makes it, but with the threaded resolver: where aiodns is installed, aiohttp would take that one
-    and leak its channels. Keep-alive ends connections whose other side is gone.
+    and leak its channels. Keep-alive ends connections whose other side is gone. A watch that is closed while the server
+    hangs would wait for the other side's TLS close beyond the session's end, where Python has that defect.
     """
     tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     if configuration.cert_file:
@@ -81,6 +85,7 @@ def _session(configuration: Configuration) -> aiohttp.ClientSession:
         ssl=tls,
         resolver=ThreadedResolver(),
         socket_factory=_kept_alive,
+        enable_cleanup_closed=_TLS_CLOSE_HANGS,
     )
     return aiohttp.ClientSession(connector=connector, trust_env=True, read_bufsize=_READ_BUFFER)
 
