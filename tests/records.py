@@ -34,6 +34,7 @@ COLLECTED = Collected(
             cluster_name="productionbb001",
             availability_zone="qa-de-1a",
             instance="0f4b",
+            members=("Datastore datastore-12", "DistributedVirtualPortgroup dvportgroup-7"),
         ),
     ),
 )

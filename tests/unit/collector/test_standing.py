@@ -39,8 +39,8 @@ def standing(journal: Journal, store: JournalledStore, epoch: int = 1) -> Standi
 async def read(stands: Standing, clusters: list[SeenCluster], nothing: Answer = ABSENT) -> Conclusion:
     await stands.recall()
     snapshot = Snapshot(tuple(clusters))
-    answers = dict.fromkeys(to_ask(stands.recorded, snapshot, {}), nothing)
-    return conclude(Convention(), stands.recorded, snapshot, answers, {})
+    answers = dict.fromkeys(to_ask(stands.recorded, snapshot), nothing)
+    return conclude(Convention(), stands.recorded, snapshot, answers)
 
 
 def published(journal: Journal) -> list[Inventory]:

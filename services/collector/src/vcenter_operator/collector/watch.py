@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import structlog
 
-from vcenter_operator.collector.core.evidence import Conclusion, Listed, conclude, to_ask
+from vcenter_operator.collector.core.evidence import Conclusion, conclude, to_ask
 from vcenter_operator.collector.ports import Credentials, Endpoint, LoginRefused, VCenter, VCenterError, VCenters
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing, connected
@@ -24,8 +24,8 @@ log = logger(__name__)
 
 _REFUSALS = 3
 """Refused logins in a row after which the account is given a rest."""
-_SETTLE = 0.05
-"""Seconds after a reported change before reading: changes come in bursts."""
+_PACE = 0.05
+"""Seconds between the end of a reading and the next one, at least: changes come in bursts."""
 
 
 class Watch:
@@ -43,7 +43,6 @@ class Watch:
         self._credentials = credentials
         self._settings = settings
         self._endpoint = Endpoint(standing.host)
-        self._listed: Listed = {}
         self._unplaced: tuple[str, ...] = ()
         self._failures = 0
         self._refusals = 0
@@ -103,25 +102,26 @@ class Watch:
         vcenter = await self._vcenters.log_on(self._endpoint, await self._credentials(self._standing.host))
         self._refusals = 0
         try:
+            clock = asyncio.get_running_loop().time
             while True:
-                started = asyncio.get_running_loop().time()
+                started = clock()
                 conclusion = await self._read(vcenter)
-                took = asyncio.get_running_loop().time() - started
+                ended = clock()
                 if not await self._stated(conclusion):
                     continue
+                # The first change is read at once, what follows it together; and a large vCenter that changes all
+                # the time is read a third of the time at most.
+                earliest = ended + max(_PACE, 2 * (ended - started))
                 if await vcenter.wait_for_change(self._settings.snapshot_every * random.uniform(0.8, 1)):  # noqa: S311
-                    # A large vCenter that changes all the time is read a third of the time at most.
-                    await asyncio.sleep(max(_SETTLE, 2 * took))
+                    await asyncio.sleep(max(0.0, earliest - clock()))
         finally:
             await vcenter.close()
 
     async def _read(self, vcenter: VCenter) -> Conclusion:
         snapshot = await vcenter.snapshot()
         recorded = self._standing.recorded
-        answers = await vcenter.ask(to_ask(recorded, snapshot, self._listed))
-        conclusion = conclude(self._settings.convention, recorded, snapshot, answers, self._listed)
-        self._listed = conclusion.listed
-        return conclusion
+        answers = await vcenter.ask(to_ask(recorded, snapshot))
+        return conclude(self._settings.convention, recorded, snapshot, answers)
 
     async def _stated(self, conclusion: Conclusion) -> bool:
         """Whether it could be stated. If not it is read again after a delay, on the same session.

@@ -53,6 +53,8 @@ class RecordedCluster(Fact):
     availability_zone: str
     instance: str | None = None
     """The vCenter instance (`about.instanceUuid`) in which the managed object id means this cluster; None: any."""
+    members: tuple[str, ...] = ()
+    """The datastores and port groups that its last statement rests on, as `<vSphere type> <managed object id>`."""
 
 
 class Collected(Section):

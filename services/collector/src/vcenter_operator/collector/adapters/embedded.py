@@ -92,7 +92,7 @@ def site_inventory(site: SiteDescription, host: str, convention: Convention | No
 
     Raises Unreachable where the site has no such vCenter, or says that it is unreachable.
     """
-    conclusion = conclude(convention or Convention(), (), read(_described(site, host)), {}, {})
+    conclusion = conclude(convention or Convention(), (), read(_described(site, host)), {})
     return Inventory(
         host=host,
         present=True,

@@ -97,7 +97,10 @@ def answered(contents: Iterable[Any]) -> Answered:
 
 
 def snapshot(objects: Answered, ask: Callable[[Reference], Answer]) -> Snapshot:
-    """What the answer to `everything` says. What a cluster lists and the answer lacks is asked for by itself."""
+    """What the answer to `everything` says. What a cluster lists and the answer lacks is asked for by itself.
+
+    A cluster that was destroyed before its name could be read is not in it, as if the view had not held it.
+    """
     reading = _Reading(objects, ask)
     return Snapshot(
         tuple(
@@ -109,7 +112,7 @@ def snapshot(objects: Answered, ask: Callable[[Reference], Answer]) -> Snapshot:
                 networks=reading.members(properties, "network"),
             )
             for ref, properties in objects.items()
-            if ref.kind == "ClusterComputeResource"
+            if ref.kind == "ClusterComputeResource" and properties.name() is not ABSENT
         )
     )
 

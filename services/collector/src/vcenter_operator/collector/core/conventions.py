@@ -69,13 +69,23 @@ def datastore_hagroup_regex(datastores: Iterable[str]) -> str | None:
 def bridge(networks: Iterable[str]) -> tuple[str, str] | tuple[None, None]:
     """`bridge` and `physical` of the first port group, in the cluster's own order, that is named `br-<suffix>`."""
     for name in networks:
-        if name.startswith(_BRIDGE) and name != _BRIDGE:
+        if is_bridge(name):
             return name.lower(), name.removeprefix(_BRIDGE).lower()
     return None, None
 
 
+def is_ephemeral(datastore: str) -> bool:
+    """Whether a datastore counts for the patterns."""
+    return datastore.startswith(_EPHEMERAL)
+
+
+def is_bridge(network: str) -> bool:
+    """Whether a port group can be the bridge."""
+    return network.startswith(_BRIDGE) and network != _BRIDGE
+
+
 def _ephemeral(datastores: Iterable[str]) -> list[str]:
-    return [name for name in datastores if name.startswith(_EPHEMERAL)]
+    return [name for name in datastores if is_ephemeral(name)]
 
 
 def _common_prefix(names: list[str]) -> str:

@@ -3,20 +3,27 @@
 The rules are those of three values: nothing is gone without evidence, and a cluster of which anything could not be
 read stays exactly as it was stated before. What was recorded in another vCenter instance (one that was set up anew
 under the same name) cannot be judged here: its managed object ids mean something else, or nothing.
+
+The managed object is what lasts: a cluster that was renamed, or moved to another datacenter, is known as what it is
+now, and that is the evidence that nothing is left of what it was. One reading says both, and so one statement does.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from vcenter_operator.collector.core.conventions import (
     Convention,
+    Name,
     availability_zone,
     bridge,
     datastore_hagroup_regex,
     datastore_regex,
+    is_bridge,
+    is_ephemeral,
 )
 from vcenter_operator.collector.core.model import (
     ABSENT,
@@ -32,9 +39,6 @@ from vcenter_operator.common.identity import Unit
 from vcenter_operator.common.messages import Cluster, UnknownCluster
 from vcenter_operator.common.record import RecordedCluster
 
-Listed = Mapping[str, frozenset[Reference]]
-"""The datastores and networks that each cluster (by moid) was known to list, for noticing what is listed no more."""
-
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -48,19 +52,20 @@ class Conclusion:
     """What was recorded and is proven gone."""
     unplaced: tuple[str, ...] = ()
     """Why clusters that were never stated cannot be stated now either: name or datacenter unreadable."""
-    listed: Listed = field(default_factory=dict)
-    """To be handed to the next reading."""
 
 
-def to_ask(recorded: Iterable[RecordedCluster], snapshot: Snapshot, listed: Listed) -> list[Reference]:
+def to_ask(recorded: Iterable[RecordedCluster], snapshot: Snapshot) -> list[Reference]:
     """What is missing from the snapshot and has to be asked directly, since missing from a list is not absent."""
-    seen = {cluster.moid for cluster in snapshot.clusters}
-    clusters = {
-        cluster_reference(cluster.moid)
-        for cluster in recorded
-        if cluster.moid not in seen and not _elsewhere(cluster, snapshot)
-    }
-    return sorted(clusters | {ref for cluster in snapshot.clusters for ref in _vanished(cluster, listed)})
+    seen = {cluster.moid: cluster for cluster in snapshot.clusters}
+    wanted: set[Reference] = set()
+    for entry in recorded:
+        if _elsewhere(entry, snapshot):
+            continue
+        if cluster := seen.get(entry.moid):
+            wanted |= _vanished(cluster, [entry])
+        else:
+            wanted.add(cluster_reference(entry.moid))
+    return sorted(wanted)
 
 
 def conclude(
@@ -68,10 +73,9 @@ def conclude(
     recorded: Sequence[RecordedCluster],
     snapshot: Snapshot,
     answers: Mapping[Reference, Answer],
-    listed: Listed,
 ) -> Conclusion:
     """Weighs the evidence. `answers` are those to `to_ask` of the same snapshot; one that lacks proves nothing."""
-    weighing = _Weighing(convention, answers, listed, snapshot.instance)
+    weighing = _Weighing(convention, answers, snapshot.instance)
     for entry in recorded:
         if _elsewhere(entry, snapshot):
             weighing.foreign.append(entry)
@@ -81,23 +85,29 @@ def conclude(
         weighing.seen(cluster)
     for moid in weighing.recorded.keys() - {cluster.moid for cluster in snapshot.clusters}:
         weighing.missing(moid)
-    return weighing.conclusion(snapshot)
+    return weighing.conclusion()
+
+
+class _Doubt(NamedTuple):
+    """Why something stays as it is, and what: it is not empty."""
+
+    reason: str
+    entries: list[RecordedCluster]
+    claims: frozenset[Unit]
+    """Which of these units the managed object may be now. Another one that is read as one of them is a namesake."""
 
 
 class _Weighing:
     """The work of `conclude` on one reading."""
 
-    def __init__(
-        self, convention: Convention, answers: Mapping[Reference, Answer], listed: Listed, instance: str | None
-    ) -> None:
+    def __init__(self, convention: Convention, answers: Mapping[Reference, Answer], instance: str | None) -> None:
         self.recorded: defaultdict[str, list[RecordedCluster]] = defaultdict(list)
         self.foreign: list[RecordedCluster] = []
         self._instance = instance
         self._convention = convention
         self._answers = answers
-        self._listed = listed
-        self._known: list[Cluster] = []
-        self._doubted: list[tuple[str, list[RecordedCluster]]] = []
+        self._known: list[tuple[Cluster, RecordedCluster]] = []
+        self._doubted: list[_Doubt] = []
         self._gone: list[RecordedCluster] = []
         self._unplaced: list[str] = []
 
@@ -111,17 +121,17 @@ class _Weighing:
             self._gone += self.recorded[cluster.moid]
             return
         if isinstance(cluster.datacenter, Unreadable):
-            self._doubt(cluster.moid, f"{cluster.name}: its datacenter cannot be read: {cluster.datacenter.reason}")
+            reason = f"{cluster.name}: its datacenter cannot be read: {cluster.datacenter.reason}"
+            self._doubt(cluster.moid, reason, named=cluster.name)
             return
-        zone = availability_zone(cluster.datacenter)
         identity = RecordedCluster(
             moid=cluster.moid,
             role=name.role,
             cluster_name=cluster.name,
-            availability_zone=zone,
+            availability_zone=availability_zone(cluster.datacenter),
             instance=self._instance,
         )
-        datastores, networks = self._names(cluster.datastores), self._names(cluster.networks)
+        datastores, networks = _names(cluster.datastores), _names(cluster.networks)
         if isinstance(datastores, Unreadable):
             self._doubt(cluster.moid, f"datastores: {datastores.reason}", identity)
         elif isinstance(networks, Unreadable):
@@ -129,20 +139,7 @@ class _Weighing:
         elif lost := self._lost(cluster):
             self._doubt(cluster.moid, lost, identity)
         else:
-            port_group, physical = bridge(networks)
-            self._known.append(
-                Cluster(
-                    moid=cluster.moid,
-                    role=name.role,
-                    cluster_name=cluster.name,
-                    name=name.name,
-                    availability_zone=zone,
-                    datastore_regex=datastore_regex(datastores),
-                    datastore_hagroup_regex=datastore_hagroup_regex(datastores),
-                    bridge=port_group,
-                    physical=physical,
-                )
-            )
+            self._know(cluster, name, identity, datastores, networks)
 
     def missing(self, moid: str) -> None:
         """A recorded cluster that the vCenter did not list."""
@@ -150,92 +147,95 @@ class _Weighing:
         if answer is ABSENT or (isinstance(answer, str) and self._convention.name(answer) is None):
             self._gone += self.recorded[moid]
         elif isinstance(answer, str):
-            self._doubt(moid, f"not listed any more, but it answers as {answer}")
+            self._doubt(moid, f"not listed any more, but it answers as {answer}", named=answer)
         else:
             self._doubt(moid, f"not listed any more, and it cannot be read: {answer.reason}")
 
-    def conclusion(self, snapshot: Snapshot) -> Conclusion:
+    def conclusion(self) -> Conclusion:
         """The sum of it."""
         known = self._without_namesakes()
         for entry in self.foreign:
             if _unit(entry) not in known:
-                self._doubted.append((f"the vCenter was replaced, and this one does not have {entry.moid}", [entry]))
+                reason = f"the vCenter was replaced, and this one does not have {entry.moid}"
+                self._doubted.append(_Doubt(reason, [entry], frozenset()))
         unknown: dict[Unit, UnknownCluster] = {}
         kept: list[RecordedCluster] = []
-        for reason, entries in sorted(self._doubted, key=lambda doubt: (doubt[1][0].moid, doubt[0])):
+        for doubt in sorted(self._doubted, key=lambda doubt: (doubt.entries[0].moid, doubt.reason)):
+            first = doubt.entries[0]
             # A cluster stays as it was stated: under its recorded name, not one that it may have been given since.
-            kept += entries if entries[0] in self.foreign else self.recorded[entries[0].moid] or entries
-            for entry in entries:
-                doubted = UnknownCluster(**entry.model_dump(exclude={"instance"}), reason=reason)
+            kept += doubt.entries if first in self.foreign else self.recorded[first.moid] or doubt.entries
+            for entry in doubt.entries:
+                doubted = UnknownCluster(**entry.model_dump(exclude={"instance", "members"}), reason=doubt.reason)
                 unknown.setdefault(doubted.unit, doubted)
         return Conclusion(
-            clusters=tuple(known[unit] for unit in sorted(known)),
+            clusters=tuple(known[unit][0] for unit in sorted(known)),
             unknown=tuple(unknown[unit] for unit in sorted(unknown.keys() - known.keys())),
-            recorded=in_order([*map(self._identity, known.values()), *kept]),
+            recorded=in_order([*(identity for _, identity in known.values()), *kept]),
             gone=in_order(self._gone),
             unplaced=tuple(sorted(self._unplaced)),
-            listed=self._remembered(snapshot),
         )
 
-    def _doubt(self, moid: str, reason: str, identity: RecordedCluster | None = None) -> None:
+    def _know(
+        self, cluster: SeenCluster, name: Name, identity: RecordedCluster, datastores: list[str], networks: list[str]
+    ) -> None:
+        port_group, physical = bridge(networks)
+        known = Cluster(
+            moid=cluster.moid,
+            role=name.role,
+            cluster_name=identity.cluster_name,
+            name=name.name,
+            availability_zone=identity.availability_zone,
+            datastore_regex=datastore_regex(datastores),
+            datastore_hagroup_regex=datastore_hagroup_regex(datastores),
+            bridge=port_group,
+            physical=physical,
+        )
+        self._known.append((known, identity.model_copy(update={"members": _rests_on(cluster)})))
+
+    def _doubt(
+        self, moid: str, reason: str, identity: RecordedCluster | None = None, *, named: str | None = None
+    ) -> None:
+        """`identity`: what it is now; `named`: all that is known of that is its name."""
         entries = [*self.recorded[moid]]
-        if identity is not None and identity not in entries:
-            entries.append(identity)
+        if identity is not None:
+            claims = {_unit(identity)}
+            if _unit(identity) not in {_unit(entry) for entry in entries}:
+                entries.append(identity)
+        else:
+            claims = {_unit(entry) for entry in entries if named in (None, entry.cluster_name)}
         if entries:
-            self._doubted.append((reason, entries))
+            self._doubted.append(_Doubt(reason, entries, frozenset(claims)))
         else:
             self._unplaced.append(f"{moid}: {reason}")
 
-    def _without_namesakes(self) -> dict[Unit, Cluster]:
-        """Clusters by unit. Two with one name in one availability zone cannot be told apart: both are unknown."""
-        by_unit: defaultdict[Unit, list[Cluster]] = defaultdict(list)
-        for cluster in self._known:
-            by_unit[cluster.unit].append(cluster)
-        for namesakes in by_unit.values():
-            if len(namesakes) > 1:
-                moids = ", ".join(sorted(cluster.moid for cluster in namesakes))
-                for cluster in namesakes:
-                    self._doubt(cluster.moid, f"several clusters have this name: {moids}", self._identity(cluster))
-        return {unit: clusters[0] for unit, clusters in by_unit.items() if len(clusters) == 1}
+    def _without_namesakes(self) -> dict[Unit, tuple[Cluster, RecordedCluster]]:
+        """Clusters by unit. Two with one name in one availability zone cannot be told apart: both are unknown.
 
-    def _identity(self, cluster: Cluster) -> RecordedCluster:
-        return RecordedCluster(
-            moid=cluster.moid,
-            role=cluster.role,
-            cluster_name=cluster.cluster_name,
-            availability_zone=cluster.availability_zone,
-            instance=self._instance,
-        )
-
-    def _names(self, members: Members) -> list[str] | Unreadable:
-        if isinstance(members, Unreadable):
-            return members
-        names = []
-        for member in members:
-            if isinstance(member.name, Unreadable):
-                return Unreadable(f"{member.reference}: {member.name.reason}")
-            names.append(member.name)
-        return names
+        So is one that has the name of another that cannot be read, and that may well have it still.
+        """
+        by_unit: defaultdict[Unit, list[tuple[Cluster, RecordedCluster]]] = defaultdict(list)
+        for cluster, identity in self._known:
+            by_unit[cluster.unit].append((cluster, identity))
+        claimed = {unit: doubt.entries[0].moid for doubt in self._doubted for unit in doubt.claims}
+        for unit, namesakes in by_unit.items():
+            moids = ", ".join(sorted(cluster.moid for cluster, _ in namesakes))
+            for _, identity in namesakes:
+                if len(namesakes) > 1:
+                    self._doubt(identity.moid, f"several clusters have this name: {moids}", identity)
+                elif unit in claimed:
+                    reason = f"{claimed[unit]}, which cannot be read, has this name too, or had it"
+                    self._doubt(identity.moid, reason, identity)
+        return {unit: clusters[0] for unit, clusters in by_unit.items() if len(clusters) == 1 and unit not in claimed}
 
     def _lost(self, cluster: SeenCluster) -> str | None:
-        hidden = sorted(self._hidden(cluster))
+        """What its last statement rests on, and what is not listed now, and not known to be off the cluster."""
+        off = {ref for ref, answer in self._answers.items() if not isinstance(answer, Unreadable)}
+        hidden = sorted(_vanished(cluster, self.recorded[cluster.moid]) - off)
         if not hidden:
             return None
         answer = self._answers.get(hidden[0])
         reason = answer.reason if isinstance(answer, Unreadable) else "it was not asked"
         return f"{hidden[0]} is not listed any more, and it cannot be read: {reason}"
-
-    def _hidden(self, cluster: SeenCluster) -> frozenset[Reference]:
-        """Members that the cluster listed before, that it does not list now, and that are not known to be off it."""
-        off = {ref for ref, answer in self._answers.items() if not isinstance(answer, Unreadable)}
-        return _vanished(cluster, self._listed) - off
-
-    def _remembered(self, snapshot: Snapshot) -> Listed:
-        kept = {moid: refs for moid, refs in self._listed.items() if moid not in {gone.moid for gone in self._gone}}
-        for cluster in snapshot.clusters:
-            unseen = self._hidden(cluster) if _complete(cluster) else kept.get(cluster.moid, frozenset())
-            kept[cluster.moid] = _listing(cluster) | unseen
-        return kept
 
 
 def in_order(recorded: Iterable[RecordedCluster]) -> tuple[RecordedCluster, ...]:
@@ -247,18 +247,35 @@ def in_order(recorded: Iterable[RecordedCluster]) -> tuple[RecordedCluster, ...]
     return tuple(unique[key] for key in sorted(unique))
 
 
-def _vanished(cluster: SeenCluster, listed: Listed) -> frozenset[Reference]:
-    """Members that were listed before and are not now; none as long as a list cannot be read at all."""
-    return listed.get(cluster.moid, frozenset()) - _listing(cluster) if _complete(cluster) else frozenset()
+def _vanished(cluster: SeenCluster, recorded: Iterable[RecordedCluster]) -> set[Reference]:
+    """Recorded members that are not listed now; none as long as a list cannot be read at all."""
+    if isinstance(cluster.datastores, Unreadable) or isinstance(cluster.networks, Unreadable):
+        return set()
+    listed = {member.reference for member in (*cluster.datastores, *cluster.networks)}
+    return {Reference.parse(member) for entry in recorded for member in entry.members} - listed
 
 
-def _complete(cluster: SeenCluster) -> bool:
-    return not isinstance(cluster.datastores, Unreadable) and not isinstance(cluster.networks, Unreadable)
+def _rests_on(cluster: SeenCluster) -> tuple[str, ...]:
+    """The members that decide what is stated: every ephemeral datastore, and the port group that is the bridge."""
+    datastores = [ref for ref, name in _named(cluster.datastores) if is_ephemeral(name)]
+    bridges = [ref for ref, name in _named(cluster.networks) if is_bridge(name)]
+    return tuple(sorted(str(ref) for ref in datastores + bridges[:1]))
 
 
-def _listing(cluster: SeenCluster) -> frozenset[Reference]:
-    lists = [members for members in (cluster.datastores, cluster.networks) if not isinstance(members, Unreadable)]
-    return frozenset(member.reference for members in lists for member in members)
+def _names(members: Members) -> list[str] | Unreadable:
+    if isinstance(members, Unreadable):
+        return members
+    names = []
+    for member in members:
+        if isinstance(member.name, Unreadable):
+            return Unreadable(f"{member.reference}: {member.name.reason}")
+        names.append(member.name)
+    return names
+
+
+def _named(members: Members) -> list[tuple[Reference, str]]:
+    listed = () if isinstance(members, Unreadable) else members
+    return [(member.reference, member.name) for member in listed if isinstance(member.name, str)]
 
 
 def _elsewhere(entry: RecordedCluster, snapshot: Snapshot) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Reference:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.moid}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str()`."""
+        kind, _, moid = text.partition(" ")
+        return cls(kind, moid)
 
 
 def cluster_reference(moid: str) -> Reference:
