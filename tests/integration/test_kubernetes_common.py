@@ -22,7 +22,7 @@ from tests.stack import Stack
 from tests.stack.kubernetes import Kubernetes
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
-from vcenter_operator.common.kubernetes import watching
+from vcenter_operator.common.kubernetes import following
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import TEMPLATES, VCENTERS, definitions, ensure_crds
@@ -237,7 +237,7 @@ async def test_a_watch_outlives_the_server_and_finds_what_changed_meanwhile(
 async def test_a_half_open_watch_is_noticed(
     client: ApiClient, kubernetes: Kubernetes, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_SILENT_FOR", 1.0)
+    monkeypatch.setattr(following, "_SILENT_FOR", 1.0)
     maps = maps_of(namespace)
     async with Watcher(client, maps) as watcher:
         await until(lambda: watcher.snapshot is not None)
@@ -290,7 +290,7 @@ async def test_a_server_that_was_set_back_is_believed(
     client: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A watch from a resourceVersion of the future shows nothing, without an error."""
-    monkeypatch.setattr(watching, "_SILENT_FOR", 1.0)
+    monkeypatch.setattr(following, "_SILENT_FOR", 1.0)
     templates = replace(TEMPLATES, namespace=namespace)
     async with Watcher(client, templates) as watcher:
         before = await watcher.fresh()

@@ -12,10 +12,10 @@ from kubernetes_asyncio.client import ApiClient
 from vcenter_operator.common.kubernetes.errors import NotFound, Unavailable, translated
 
 _PAGE = 500
-_JSON = "application/json"
+JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-_ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _ALL_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -70,7 +70,7 @@ class Api:
     async def get(self, path: str, *, metadata_only: bool = False) -> dict[str, Any] | None:
         """One object; None: there is none."""
         try:
-            return await self._request("GET", path, accept=_ONE_METADATA if metadata_only else _JSON)
+            return await self._request("GET", path, accept=ONE_METADATA if metadata_only else JSON)
         except NotFound:
             return None
 
@@ -88,7 +88,7 @@ class Api:
             query["labelSelector"] = label_selector
         if field_selector:
             query["fieldSelector"] = field_selector
-        accept = _ALL_METADATA if metadata_only else _JSON
+        accept = _ALL_METADATA if metadata_only else JSON
         items: list[dict[str, Any]] = []
         while True:
             page = await self._request("GET", path, query, accept=accept)
@@ -172,8 +172,8 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         *,
-        accept: str = _JSON,
-        content_type: str = _JSON,
+        accept: str = JSON,
+        content_type: str = JSON,
     ) -> dict[str, Any]:
         secret = body is not None and body.get("kind") == "Secret"
         with translated(f"{method} {path}", secret=secret):
