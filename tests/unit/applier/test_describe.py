@@ -67,7 +67,7 @@ def everything() -> Plan:
     unknown = [Unknown(template=NOVA, unit=zone(), reason="nova-compute, line 7: 'naem' is undefined")]
     stated = delta(index, templates={NOVA: TEMPLATES[NOVA]}, unknown=unknown)
     here = {one: b"" for one in index if one != secret("lacking")}
-    budget = Policy(Budget(share=0.2))
+    budget = Policy(budget=Budget(share=0.2))
     memory = Memory(TEMPLATES, "i1", refused={deployment("replacing"): Refusal("d1", "spec: Invalid value")})
     return plan(observed, stated.model_copy(update={"manifests": here}), memory, budget, NOW)
 
@@ -107,7 +107,7 @@ def test_long_lists_are_cut_and_equal_reasons_told_once() -> None:
         "? Deployment monsoon3/d00 and 29 more: the vCenter does not answer"
     ]
     assert summarize(Plan(HOST)) == "nothing to do, 0 unchanged"
-    assert describe(Plan(HOST, present=False, unchanged=3)) == ["  vCenter gone from DNS, 3 retained"]
+    assert describe(Plan(HOST, present=False, retaining=True, unchanged=3)) == ["  vCenter gone from DNS, 3 retained"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,8 @@ def test_long_lists_are_cut_and_equal_reasons_told_once() -> None:
 def test_conditions_say_what_matters_most(
     everything: Plan, change: dict[str, bool] | set[str], outcome: Outcome, applied: str, ready: str
 ) -> None:
-    made = Plan(HOST, present=not isinstance(change, dict) or change.get("present", True))
+    present = not isinstance(change, dict) or change.get("present", True)
+    made = Plan(HOST, present=present, retaining=not present)
     if isinstance(change, set):
         made = replace(made, **{name: getattr(everything, name) for name in change})
 

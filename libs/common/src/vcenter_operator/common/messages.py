@@ -227,6 +227,8 @@ class ManifestDelta(Statement):
     """Everything that templates are rendered for now, unknown ones included."""
     index: dict[ObjectKey, IndexEntry] = Field(default_factory=dict)
     unknown: tuple[Unknown, ...] = ()
+    suspended: tuple[str, ...] = ()
+    """Templates, `<namespace>/<name>`, whose objects a person wants left as they are."""
     manifests: dict[ObjectKey, bytes] = Field(default_factory=dict)
     """Sealed manifests (see `sealing`); an index entry without one here, and not held already, is asked for."""
 

@@ -23,12 +23,21 @@ CONTENT_TYPE = "application/msgpack"
 MAX_BYTES = 16 * 1024 * 1024
 """What RabbitMQ takes unless told otherwise (`max_message_size`, since 4.0)."""
 
+_ADDED: dict[str, object] = {"suspended": ()}
+"""Fields that came after the first release of a schema, and what they say when left out.
+
+They are left out then, so that a process from before them goes on. Where they say something it parks the message: what
+it would do without them is what they forbid.
+"""
+
+_SAID = object()
 _KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in (DnsChange, Inventory, ManifestDelta, ResyncRequest)}
 
 
 def encode(message: Statement | ResyncRequest) -> bytes:
     """The message as it travels. Raises PermanentError where it is larger than the bus takes."""
-    packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": type(message).__name__, **message.model_dump()})
+    fields = {name: value for name, value in message.model_dump().items() if _ADDED.get(name, _SAID) != value}
+    packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": type(message).__name__, **fields})
     if len(packed) > MAX_BYTES:
         raise PermanentError(f"a {type(message).__name__} of {len(packed)} bytes: the bus takes {MAX_BYTES} at most")
     return packed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from vcenter_operator.common.record.orders import PolicyName, WhenGone
 from vcenter_operator.common.settings import ManifestSettings
 
 
@@ -20,3 +21,11 @@ class ApplierSettings(ManifestSettings):
     """Seconds after which an object that the server refused for good is tried again unchanged."""
     deletion_share: float = Field(default=1 / 3, ge=0, le=1)
     """The deletion budget: the share of the most owned in the last hour whose deletion may be inferred."""
+    deletion_count: int | None = Field(default=None, ge=0)
+    """And at most so many objects, whatever share that is; None: any number."""
+    policy: PolicyName = PolicyName.SYNC
+    """What of plans is carried out: `sync`, `upsert-only` or `observe`. A VCenter may ask for a stricter one."""
+    gone_policy: WhenGone = WhenGone.RETAIN
+    """What becomes of the objects of a vCenter that is gone from DNS, unless its VCenter says otherwise."""
+    gone_after: float = Field(default=7 * 24 * 3600.0, ge=0)
+    """Seconds of grace before the objects of such a vCenter are deleted, where they are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from vcenter_operator.applier.adapters.embedded import DryRunFolder, FileFreeze, FolderCluster
 from vcenter_operator.applier.adapters.unfrozen import NeverFrozen
@@ -51,6 +52,17 @@ async def embedded(
     yield _service(settings, platform, cluster, FileFreeze(output) if output else NeverFrozen(), on_plan)
 
 
+def policy_of(settings: ApplierSettings) -> Policy:
+    """What may be decided without asking."""
+    return Policy(
+        name=settings.policy,
+        when_gone=settings.gone_policy,
+        gone_after=timedelta(seconds=settings.gone_after),
+        budget=Budget(share=settings.deletion_share, count=settings.deletion_count),
+        cluster_scoped=settings.cluster_scoped_kinds,
+    )
+
+
 def _service(
     settings: ApplierSettings, platform: Platform, cluster: Cluster, freeze: Freeze, on_plan: OnPlan | None
 ) -> ApplierService:
@@ -61,7 +73,7 @@ def _service(
         cluster,
         freeze,
         own_namespace=platform.surroundings.own_namespace,
-        policy=Policy(Budget(share=settings.deletion_share), settings.cluster_scoped_kinds),
+        policy=policy_of(settings),
         concurrency=settings.concurrency,
         look_every=settings.look_every,
         try_refused_after=settings.try_refused_after,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,13 +58,19 @@ class FolderStore:
             status = status_with(before, section, datetime.now(UTC))
             if resource is not None and status == before:
                 return record_of(resource)
-            written = self._resource(host, str(int(current or 0) + 1), status)
+            written = self._resource(host, str(int(current or 0) + 1), status, resource or {})
             replace_file(path, yaml.safe_dump(written, sort_keys=False, width=120))
         return record_of(written)
 
-    def _resource(self, host: str, version: str, status: dict[str, Any]) -> dict[str, Any]:
+    def _resource(
+        self, host: str, version: str, status: dict[str, Any], before: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The whole resource; what people wrote on it stays."""
         metadata = {"name": host, "namespace": self._namespace, "resourceVersion": version}
-        return {"apiVersion": API_VERSION, "kind": VCENTER_KIND, "metadata": metadata, "status": status}
+        if annotations := (before.get("metadata") or {}).get("annotations"):
+            metadata["annotations"] = annotations
+        spec = {"spec": before["spec"]} if "spec" in before else {}
+        return {"apiVersion": API_VERSION, "kind": VCENTER_KIND, "metadata": metadata, **spec, "status": status}
 
     def _path(self, host: str) -> Path:
         return self._folder / f"{quote(host, safe='')}.yaml"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.record.orders import orders_of
 from vcenter_operator.common.record.port import Applied, Collected, Discovered, Record, Section
 
 S = TypeVar("S", bound=Section)
@@ -86,6 +87,7 @@ def record_of(resource: Mapping[str, Any]) -> Record:
         discovered=section(Discovered),
         collected=section(Collected),
         applied=section(Applied),
+        orders=orders_of(resource),
         problems=problems,
     )
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ClusterRole, Fact, ObjectKey, Provenance, Stage
+from vcenter_operator.common.record.orders import Orders, PolicyName
 
 
 class Condition(Fact):
@@ -73,6 +74,13 @@ class OwnedSample(Fact):
     owned: int
 
 
+class ApprovedRemoval(Fact):
+    """An object whose deletion a person released: this very one, not what may be made under its name later."""
+
+    id: ObjectKey
+    uid: str
+
+
 class Applied(Section):
     """The applier's memory, written before it acts."""
 
@@ -86,6 +94,20 @@ class Applied(Section):
     """`ManifestDelta.inputs` of that delta."""
     held: tuple[ObjectKey, ...] = ()
     """Objects whose deletion waits for a person's word."""
+    hold: int = 0
+    """Counts the sets of objects that were held: part of a held plan's digest, so that no word counts twice."""
+    held_plan: str | None = None
+    """The digest of what is held: what a person releases."""
+    approved: tuple[ApprovedRemoval, ...] = ()
+    """What a person released, and is not deleted yet."""
+    gone_since: datetime | None = None
+    """When it was first acted on that the vCenter is gone from DNS; None: it is not gone."""
+    policy: PolicyName | None = None
+    """What is carried out of plans; None: not planned yet."""
+    suspended: bool = False
+    """Whether a person suspended the vCenter."""
+    reconciled: str | None = None
+    """The last `reconcile` annotation that was answered by a look at everything and a plan carried out."""
     samples: tuple[OwnedSample, ...] = ()
     objects: int = 0
 
@@ -101,6 +123,8 @@ class Record(Fact):
     discovered: Discovered | None = None
     collected: Collected | None = None
     applied: Applied | None = None
+    orders: Orders = Field(default_factory=Orders)
+    """What people said on it."""
     problems: dict[Stage, str] = Field(default_factory=dict)
     """Why a section that is there cannot be read: somebody else wrote it. Above it is None, as if there was none."""
 

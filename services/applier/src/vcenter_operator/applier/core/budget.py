@@ -2,7 +2,7 @@
 
 It counts deletions inferred from DNS or inventory, those of the last hour and those planned now, against the most that
 was owned within that hour. So neither one wrong inventory nor a series of slightly smaller ones takes a vCenter's
-objects. What belongs to a single cluster always passes.
+objects. What belongs to a single cluster always passes, and what a person released is not counted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,26 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is allowed: the share (0 to 1; 1 allows all) of the most owned within the window."""
+    """How much is allowed: the share (0 to 1; 1 allows all) of the most owned within the window, and no more than
+
+    `count` objects (None: any number).
+    """
 
     share: float = 1 / 3
     window: timedelta = timedelta(hours=1)
+    count: int | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether nothing is ever beyond it."""
+        return self.share >= 1 and self.count is None
+
+    def allows(self, going: int, most: int) -> bool:
+        """Whether so many of the most that was owned may go."""
+        return going <= self.share * most + _ROUNDING and (self.count is None or going <= self.count)
+
+    def __str__(self) -> str:
+        return f"more than {self.share:.0%}" + (f" or {self.count} objects" if self.count is not None else "")
 
 
 def exceeded(
@@ -46,12 +62,12 @@ def exceeded(
         return None
     most = max([owned, *(sample.owned for sample in _within(budget, samples, now))])
     going = most - owned + len(removed)
-    if going <= budget.share * most + _ROUNDING and not (held_before and budget.share < 1):
+    if budget.allows(going, most) and not (held_before and not budget.unlimited):
         return None
     before = f" after {most - owned} in the last hour" if most > owned else ""
     return (
         f"{len(removed)} deletions inferred from DNS or inventory{before}, of at most {most} objects owned: "
-        f"more than {budget.share:.0%} within an hour needs a person's word"
+        f"{budget} within an hour needs a person's word"
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from vcenter_operator.applier.core.decisions import Left, Plan
 from vcenter_operator.applier.core.describe import describe_object
 from vcenter_operator.applier.core.outcome import Failure, Outcome
+from vcenter_operator.common.record.orders import PolicyName
 from vcenter_operator.common.record.port import Condition
 
 _SHOWN = 3
@@ -20,10 +22,24 @@ def conditions(plan: Plan, outcome: Outcome) -> tuple[Condition, ...]:
 
 
 def _applied(plan: Plan, outcome: Outcome) -> Condition:
-    if not plan.present:
-        return _condition("Applied", "Unknown", "Retained", f"gone from DNS; {plan.unchanged} objects are retained")
+    if plan.retaining:
+        return _condition("Applied", "Unknown", "Retained", _retained(plan))
     if outcome.frozen is not None:
         return _condition("Applied", "False", "Frozen", f"nothing is written: {outcome.frozen}")
+    if (failure := _failed(plan, outcome)) is not None:
+        return failure
+    if plan.withheld:
+        return _condition("Applied", "False", plan.withheld[-1].by.value, _withheld(plan))
+    if plan.conflicts:
+        return _condition("Applied", "False", "Conflict", _left(plan.conflicts))
+    if waiting := plan.waiting or plan.lacking:
+        return _condition("Applied", "False", "Waiting", _left(waiting))
+    if not plan.present:
+        return _condition("Applied", "Unknown", "Gone", "gone from DNS, and its time of grace is over")
+    return _condition("Applied", "True", "AsStated", "; ".join(_restrictions(plan)))
+
+
+def _failed(plan: Plan, outcome: Outcome) -> Condition | None:
     if refused := [failure for failure in outcome.failed if failure.permanent]:
         return _condition("Applied", "False", "Refused", _failures(refused))
     if plan.refused:
@@ -32,20 +48,41 @@ def _applied(plan: Plan, outcome: Outcome) -> Condition:
         return _condition("Applied", "False", "Retrying", _failures(outcome.failed))
     if outcome.interrupted is not None:
         return _condition("Applied", "False", "Retrying", outcome.interrupted)
-    if plan.conflicts:
-        return _condition("Applied", "False", "Conflict", _left(plan.conflicts))
-    if plan.waiting:
-        return _condition("Applied", "False", "Waiting", _left(plan.waiting))
-    if plan.lacking:
-        return _condition("Applied", "False", "Waiting", _left(plan.lacking))
-    return _condition("Applied", "True", "AsStated", "")
+    return None
+
+
+def _retained(plan: Plan) -> str:
+    until = f" until {plan.retained_until:%Y-%m-%d %H:%M} UTC" if plan.retained_until is not None else ""
+    return f"gone from DNS; {plan.unchanged} objects are retained{until}"
+
+
+def _restrictions(plan: Plan) -> list[str]:
+    """What is said about carrying plans out, also where there is nothing to do."""
+    said = ["the vCenter is suspended"] if plan.suspended else []
+    if plan.policy is not PolicyName.SYNC:
+        said.append(f"policy {plan.policy.value}")
+    if plan.suspended_templates:
+        said.append(f"suspended templates: {', '.join(plan.suspended_templates)}")
+    return said
+
+
+def _withheld(plan: Plan) -> str:
+    """How many of each, then some of them by their reasons."""
+    counts = Counter(each.action for each in plan.withheld)
+    would = ", ".join(f"{count} to {action}" for action, count in counts.items())
+    reasons = dict.fromkeys(each.reason for each in plan.withheld)
+    names = ", ".join(f"{each.action} {describe_object(each.id)}" for each in plan.withheld[:_SHOWN])
+    return f"{'; '.join(list(reasons)[:_SHOWN])}: {would} ({names}{_more(plan.withheld)})"
 
 
 def _held(plan: Plan) -> Condition:
     if not plan.held:
         return _condition("DeletionHeld", "False", "WithinBudget", "")
     names = ", ".join(describe_object(removal.id) for removal in plan.held[:_SHOWN])
-    return _condition("DeletionHeld", "True", "BeyondBudget", f"{plan.held[0].reason}: {names}{_more(plan.held)}")
+    other = f"; the approval of {plan.other_word[:64]} is for another plan" if plan.other_word else ""
+    release = f"release exactly these with `vcenter-operator approve {plan.host} --plan {plan.held_plan}`"
+    message = f"{plan.held[0].reason}: {names}{_more(plan.held)}; {release}{other}"
+    return _condition("DeletionHeld", "True", "BeyondBudget", message)
 
 
 def _ready(plan: Plan, applied: Condition, held: Condition) -> Condition:

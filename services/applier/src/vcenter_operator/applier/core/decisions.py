@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
 
 from vcenter_operator.applier.core.budget import Budget
 from vcenter_operator.applier.core.observed import Claim, Observed
 from vcenter_operator.common.identity import ObjectId, Unit
+from vcenter_operator.common.record.orders import PolicyName, WhenGone
 from vcenter_operator.common.record.port import OwnedSample
+
+Instance = tuple[ObjectId, str]
+"""One object as it exists: its id and uid."""
 
 
 @dataclass(frozen=True)
 class Policy:
     """What may be decided without asking."""
 
+    name: PolicyName = PolicyName.SYNC
+    when_gone: WhenGone = WhenGone.RETAIN
+    gone_after: timedelta = timedelta(days=7)
+    """The time of grace before a gone vCenter's objects are deleted."""
     budget: Budget = field(default_factory=Budget)
     cluster_scoped: frozenset[str] = frozenset()
     """Cluster-scoped kinds that may be written: `Kind`, or `group/Kind`."""
@@ -37,6 +47,12 @@ class Memory:
     settled_inputs: str | None = None
     """`ManifestDelta.inputs` of that delta."""
     held: frozenset[ObjectId] = frozenset()
+    hold: int = 0
+    """The number of the set that is held, or was held last."""
+    approved: frozenset[Instance] = frozenset()
+    """What a person released."""
+    gone_since: datetime | None = None
+    """Since when the record shows the vCenter gone from DNS."""
     samples: tuple[OwnedSample, ...] = ()
     refused: Mapping[ObjectId, Refusal] = field(default_factory=dict)
     bodies: frozenset[tuple[ObjectId, str]] = frozenset()
@@ -65,6 +81,18 @@ class Removal:
     inferred: bool
     """From DNS or inventory, so that the deletion budget counts it."""
     current: Observed
+    approved: bool = False
+    """A person released it, and the budget does not count it."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the deletion budget remembers it."""
+        return self.inferred and not self.approved
+
+    @property
+    def instance(self) -> Instance:
+        """Exactly what would go."""
+        return self.id, self.current.uid
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,47 @@ class Taking:
     id: ObjectId
     claim: Claim
     current: Observed
+
+
+class Withheld(StrEnum):
+    """On whose word something is not carried out; the reason of a condition."""
+
+    OBSERVING = "Observing"
+    UPSERT_ONLY = "UpsertOnly"
+    SUSPENDED = "Suspended"
+
+
+@dataclass(frozen=True)
+class Withholding:
+    """Something of a plan that a policy or a suspension takes out: it would be done, and is not."""
+
+    item: Change | Removal | Taking
+    by: Withheld
+    reason: str
+
+    @property
+    def id(self) -> ObjectId:
+        """The object."""
+        return self.item.id
+
+    @property
+    def template(self) -> str | None:
+        """The template that yields it, or did."""
+        return self.item.claim.template if isinstance(self.item, Taking) else self.item.template
+
+    @property
+    def action(self) -> str:
+        """What would be done: create, update, claim, delete or hand over."""
+        match self.item:
+            case Change(current=None):
+                return "create"
+            case Change():
+                return "update"
+            case Taking():
+                return "claim"
+            case Removal(current=Observed(host=host, claim=Claim(host=other))) if other != host:
+                return "hand over"
+        return "delete"
 
 
 @dataclass(frozen=True)
@@ -91,7 +160,11 @@ class Plan:
 
     host: str
     present: bool = True
-    """False: the vCenter is gone from DNS, everything is retained."""
+    """False: the vCenter is gone from DNS."""
+    retained_until: datetime | None = None
+    """When a gone vCenter's objects are deleted that are retained until then; None: never, or that time has come."""
+    retaining: bool = False
+    """Whether a gone vCenter's objects are all retained, at least for now."""
     unchanged: int = 0
     """How many are as they should be."""
     creates: tuple[Change, ...] = ()
@@ -103,6 +176,21 @@ class Plan:
     """Of `conflicts`: another vCenter's, not claimed by this one yet."""
     held: tuple[Removal, ...] = ()
     """To go, but beyond the deletion budget."""
+    hold: int = 0
+    """The number of this set of held objects."""
+    held_plan: str | None = None
+    """The digest of what is held: a person who repeats it releases exactly that."""
+    other_word: str | None = None
+    """A person's approval that is for another plan than the one that is held."""
+    approved: frozenset[Instance] = frozenset()
+    """Of what a person released: what is still to go."""
+    withheld: tuple[Withholding, ...] = ()
+    """Taken out of the lists above by a policy or a suspension."""
+    policy: PolicyName = PolicyName.SYNC
+    """The policy that it was made under."""
+    suspended: bool = False
+    """Whether the vCenter is suspended."""
+    suspended_templates: tuple[str, ...] = ()
     deferred: tuple[Removal, ...] = ()
     """To go, but what their template yields for their unit now cannot be written yet: one might replace the other."""
     conflicts: tuple[Left, ...] = ()

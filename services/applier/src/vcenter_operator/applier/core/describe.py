@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vcenter_operator.applier.core.decisions import Change, Left, Plan, Removal, Taking
+from vcenter_operator.applier.core.decisions import Change, Left, Plan, Removal, Taking, Withholding
 from vcenter_operator.applier.core.plan import describe_unit
 from vcenter_operator.common.identity import ObjectId
 
@@ -16,7 +16,7 @@ def describe_object(object_id: ObjectId) -> str:
 
 def summarize(plan: Plan) -> str:
     """One line: `2 to create, 1 to delete, 4 held, 30 unchanged`."""
-    if not plan.present:
+    if plan.retaining:
         return f"vCenter gone from DNS, {plan.unchanged} retained"
     counts = [
         (len(plan.creates), "to create"),
@@ -24,6 +24,7 @@ def summarize(plan: Plan) -> str:
         (len(plan.deletes), "to delete"),
         (len(plan.handovers), "to hand over"),
         (len(plan.held), "held"),
+        (len(plan.withheld), "withheld"),
         (len(plan.deferred), "deferred"),
         (len(plan.conflicts), "in conflict"),
         (len(plan.unknown), "left as they are"),
@@ -37,18 +38,28 @@ def summarize(plan: Plan) -> str:
 
 def describe(plan: Plan, *, limit: int = 20) -> list[str]:
     """A line for each decision that is not "unchanged", at most `limit` of a sort; left ones by their reason."""
-    if not plan.present:
-        return [f"  {summarize(plan)}", *_each(">", plan.handovers, limit)]
+    if plan.retaining:
+        gone = [f"  {summarize(plan)}", *_each(">", plan.handovers, limit)]
+        return gone + _withheld(plan, limit)
     lines: list[str] = []
     lines += _each("+", plan.creates, limit)
     lines += _each("~", plan.updates, limit)
     lines += _each("-", plan.deletes, limit)
     lines += _each(">", plan.handovers, limit)
     lines += _by_reason("! held:", plan.held, limit)
+    lines += _withheld(plan, limit)
     lines += _each("…", plan.deferred, limit)
     for mark, items in (("x", plan.conflicts), ("x", plan.refused), ("?", plan.unknown), ("…", plan.lacking)):
         lines += _by_reason(mark, items, limit)
     return lines + _by_reason("…", plan.waiting, limit)
+
+
+def _withheld(plan: Plan, limit: int) -> list[str]:
+    """By what would be done, and the reason that it is not."""
+    lines: list[str] = []
+    for action in dict.fromkeys(each.action for each in plan.withheld):
+        lines += _by_reason(f"| would {action}:", [each for each in plan.withheld if each.action == action], limit)
+    return lines
 
 
 def _each(mark: str, items: Sequence[Change | Removal | Taking], limit: int) -> list[str]:
@@ -66,8 +77,8 @@ def _about(mark: str, item: Change | Removal | Taking) -> str:
     return f"{item.reason}; waits for what is yielded now" if mark == "…" else item.reason
 
 
-def _by_reason(mark: str, items: Iterable[Left | Removal], limit: int) -> list[str]:
-    reasons: dict[str, list[Left | Removal]] = {}
+def _by_reason(mark: str, items: Iterable[Left | Removal | Withholding], limit: int) -> list[str]:
+    reasons: dict[str, list[Left | Removal | Withholding]] = {}
     for item in items:
         reasons.setdefault(item.reason, []).append(item)
     lines = []

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from vcenter_operator.applier.core.approval import digest_of
 from vcenter_operator.applier.core.budget import exceeded
 from vcenter_operator.applier.core.decisions import Change, Left, Memory, Plan, Policy, Removal, Taking
 from vcenter_operator.applier.core.observed import Claim, Observed
 from vcenter_operator.applier.core.order import in_order
 from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.messages import IndexEntry, ManifestDelta
+from vcenter_operator.common.record.orders import WhenGone
 
 __all__ = ["Plan", "describe_unit", "plan"]
 
@@ -30,7 +32,7 @@ def plan(
     """
     owned = {object_id: one for object_id, one in observed.items() if one.host == delta.host}
     if not delta.present:
-        return _gone(delta.host, owned)
+        return _gone(owned, delta, memory, policy, now)
     sorting = _Sorting(delta, memory, policy)
     for object_id, entry in delta.index.items():
         sorting.wanted(object_id, entry, observed.get(object_id))
@@ -42,14 +44,32 @@ def plan(
     return sorting.done(sum(not one.terminating for one in owned.values()), now)
 
 
-def _gone(host: str, owned: Mapping[ObjectId, Observed]) -> Plan:
-    """A vCenter that is gone keeps all that it owns, but for what another one has claimed."""
+def _gone(
+    owned: Mapping[ObjectId, Observed], delta: ManifestDelta, memory: Memory, policy: Policy, now: datetime
+) -> Plan:
+    """A vCenter that is gone keeps all that it owns, but for what another one has claimed; if so told, for a while.
+
+    Until the record shows since when it is gone, nothing goes.
+    """
+    until = (memory.gone_since or now) + policy.gone_after if policy.when_gone is WhenGone.DELETE else None
+    if until is not None and memory.gone_since is not None and now >= until:
+        sorting = _Sorting(delta, memory, policy)
+        for object_id, one in owned.items():
+            sorting.unwanted(object_id, one)
+        return replace(sorting.done(sum(not one.terminating for one in owned.values()), now), present=False)
     handovers = [
-        Removal(object_id, one.template, one.unit, "its vCenter is gone from DNS", inferred=True, current=one)
+        Removal(object_id, one.template, one.unit, _GONE, inferred=True, current=one)
         for object_id, one in owned.items()
-        if one.claim is not None and one.claim.host != host and not one.terminating
+        if one.claim is not None and one.claim.host != delta.host and not one.terminating
     ]
-    return Plan(host, present=False, unchanged=len(owned) - len(handovers), handovers=_removals(handovers))
+    return Plan(
+        delta.host,
+        present=False,
+        retaining=True,
+        retained_until=until,
+        unchanged=len(owned) - len(handovers),
+        handovers=_removals(handovers),
+    )
 
 
 class _Sorting:
@@ -106,27 +126,40 @@ class _Sorting:
 
     def done(self, owned: int, now: datetime) -> Plan:
         """The plan, after the deletion budget; `owned` is how many objects there are."""
+        memory = self._memory
         inferred = [removal for removal in self._removals if removal.inferred]
         over = exceeded(
             self._policy.budget,
             [removal.unit for removal in inferred],
             owned=owned,
-            samples=self._memory.samples,
+            samples=memory.samples,
             now=now,
             units_left=bool(self._delta.units),
-            held_before=any(removal.id in self._memory.held for removal in inferred),
+            held_before=any(removal.id in memory.held for removal in inferred),
         )
-        held = {removal.id for removal in inferred} if over else set()
+        # A word is for what it was given for, and for what is left of that; nothing may have come along since.
+        released = {removal.instance for removal in inferred} <= memory.approved
+        to_go = [*inferred, *(removal for removal in self._deferred if removal.inferred)]
+        held = [replace(removal, reason=over) for removal in inferred] if over and not released else []
+        held_ids = {removal.id for removal in held}
+        hold = memory.hold + (bool(held) and held_ids != memory.held)
         return Plan(
             host=self._delta.host,
             unchanged=self._unchanged,
             creates=_changes(self._creates),
             updates=_changes(self._updates),
-            deletes=_removals(removal for removal in self._removals if removal.id not in held),
+            deletes=_removals(
+                replace(removal, approved=removal.instance in memory.approved and released)
+                for removal in self._removals
+                if removal.id not in held_ids
+            ),
             handovers=_removals(self._handovers),
             claims=in_order(self._claims, lambda claim: claim.id),
             deferred=_removals(self._deferred),
-            held=_removals(replace(removal, reason=over) for removal in inferred) if over else (),
+            held=_removals(held),
+            hold=hold,
+            held_plan=digest_of(hold, [removal.instance for removal in held]) if held else None,
+            approved=memory.approved & {removal.instance for removal in to_go} if released else frozenset(),
             conflicts=self._all_left("conflicts"),
             contested=self._all_left("contested"),
             unknown=self._all_left("unknown"),
@@ -164,6 +197,8 @@ class _Sorting:
     def _why(self, object_id: ObjectId, one: Observed) -> tuple[bool, str]:
         """Whether a removal is inferred from DNS or inventory, and what it is put down to. In doubt it is inferred."""
         delta, memory = self._delta, self._memory
+        if not delta.present:
+            return True, _GONE
         if one.template is None or one.unit is None:
             return True, "is in no template's output"
         if one.template not in delta.templates:
@@ -201,6 +236,7 @@ class _Sorting:
         self._left.setdefault(where, []).append(Left(object_id, template, reason))
 
 
+_GONE = "its vCenter is gone from DNS"
 _NOT_ALLOWED = "is cluster-scoped, and its kind is not in VCENTER_OPERATOR_CLUSTER_SCOPED_KINDS"
 
 

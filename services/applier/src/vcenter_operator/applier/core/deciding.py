@@ -1,0 +1,35 @@
+"""The whole decision about one vCenter: the plan, and what people said about carrying it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from vcenter_operator.applier.core.decisions import Memory, Plan, Policy
+from vcenter_operator.applier.core.observed import Observed
+from vcenter_operator.applier.core.plan import plan
+from vcenter_operator.applier.core.policies import POLICIES, stricter, suspend, suspend_templates
+from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.messages import ManifestDelta
+from vcenter_operator.common.record.orders import Orders
+
+
+def decide(
+    observed: Mapping[ObjectId, Observed],
+    delta: ManifestDelta,
+    memory: Memory,
+    policy: Policy,
+    orders: Orders,
+    now: datetime,
+) -> Plan:
+    """The plan as it is to be carried out. Of the region's policy and the vCenter's, the stricter one counts."""
+    name = stricter(policy.name, orders.policy)
+    own = replace(policy, name=name, when_gone=orders.when_gone or policy.when_gone)
+    made = replace(plan(observed, delta, memory, own, now), policy=name)
+    if made.held and orders.approve not in (None, made.held_plan):
+        made = replace(made, other_word=orders.approve)
+    made = suspend_templates(made, delta.suspended)
+    if orders.suspended:
+        made = suspend(made)
+    return POLICIES[name](made)
