@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.fakes.vcenter import cluster
@@ -60,8 +62,31 @@ async def test_an_inventory_is_stated_only_when_it_changed(scene: Scene) -> None
         await scene.say(present())
         vcenter.hold(A)
         await becomes(lambda: is_stated(scene, "productiona"), "the change stated")
+        await becomes(lambda: len(scene.collected().clusters) == 1, "the change recorded")
     assert [inventory.revision.sequence for inventory in scene.inventories()] == [1, 2]
-    assert len(scene.store.writes) == writes + 2
+    assert len(scene.store.writes) == writes + 1
+
+
+async def test_the_first_change_is_read_at_once_and_what_follows_it_together(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vcenter = scene.vcenter(A)
+    monkeypatch.setattr("vcenter_operator.collector.watch._PACE", 0.0)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "the clusters stated")
+        monkeypatch.setattr("vcenter_operator.collector.watch._PACE", 2.0)
+        vcenter.hold(A, B)
+        began = asyncio.get_running_loop().time()
+        await becomes(lambda: is_stated(scene, *ALL), "the first change stated", within=1.9)
+        vcenter.readings = 0
+        for _ in range(20):
+            vcenter.tell()
+            await asyncio.sleep(0.01)
+        vcenter.hold(A, B, C)
+        await becomes(lambda: is_stated(scene, *ALL, "productionc"), "what followed stated", within=20)
+        assert asyncio.get_running_loop().time() - began >= 1.9
+    assert vcenter.readings == 1
 
 
 async def test_a_periodic_reading_finds_what_was_not_reported(scene: Scene) -> None:

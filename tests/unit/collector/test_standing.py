@@ -82,6 +82,19 @@ async def test_a_cluster_is_recorded_before_and_forgotten_after_the_inventory() 
     assert recorded == [{a, b}, "Inventory", {a, b, c}, "Inventory", {b, c}]
 
 
+async def test_a_change_that_brings_no_new_cluster_is_stated_before_anything_is_written() -> None:
+    journal = Journal()
+    stands = standing(journal, JournalledStore(journal))
+    await stands.state(await read(stands, [A, B]))
+    del journal[:]
+    await stands.state(await read(stands, [A, cluster(B.moid, "productionb", eph=("eph-1", "eph-9"))]))
+    stated, written = journal
+    assert isinstance(stated, Inventory)
+    assert isinstance(written, Collected)
+    assert written.revision == stated.revision == Revision(1, 2)
+    assert "Datastore eph-9" in written.clusters[1].members
+
+
 async def test_equal_content_is_neither_published_nor_written_again() -> None:
     journal = Journal()
     stands = standing(journal, JournalledStore(journal))

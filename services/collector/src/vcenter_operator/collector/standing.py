@@ -1,7 +1,9 @@
 """What is stated about one vCenter by the replica that owns it, and what the record remembers of it.
 
-The order of writing keeps a crash at any point harmless: a cluster is recorded before the Inventory that states it
-goes out, and forgotten only after the one that states it gone.
+The order of writing keeps a crash at any point harmless: a cluster is recorded, under each of its names, before the
+Inventory that states it goes out, and forgotten only after the one that states it gone. All else waits until the
+Inventory is out: conditions are for people, the next owner's epoch is higher than any revision of ours, and a member
+that was stated and not yet recorded is missed only by an owner that takes over in that moment and cannot see it.
 """
 
 from __future__ import annotations
@@ -105,7 +107,9 @@ class Standing:
             current = self.statement
             new = current is None or (current.clusters, current.unknown) != (conclusion.clusters, conclusion.unknown)
             if new:
-                await self._mint(True, conclusion, in_order([*self.recorded, *conclusion.recorded]))
+                if not _identities(conclusion.recorded) <= _identities(self.recorded):
+                    await self._remember([*self.recorded, *conclusion.recorded], self._next_revision)
+                self._mint(True, conclusion)
             await self._publish()
             await self._remember(conclusion.recorded)
             return new
@@ -116,8 +120,9 @@ class Standing:
         async with self._lock:
             self._note(connected("False", "NotInZone", "a complete zone lacks it: its objects are retained"))
             if self.statement is None or self.statement.present:
-                await self._mint(False, Conclusion(), self.recorded)
+                self._mint(False, Conclusion())
             await self._publish()
+            await self._remember(self.recorded)
 
     async def show(self, *conditions: Condition) -> None:
         """Shows conditions in the record."""
@@ -126,19 +131,21 @@ class Standing:
             self._note(*conditions)
             await self._remember(self.recorded)
 
-    async def _mint(self, present: bool, conclusion: Conclusion, recorded: Iterable[RecordedCluster]) -> None:
-        self._sequence += 1
-        revision = Revision(self._ownership.epoch, self._sequence)
-        await self._remember(recorded, revision)
+    @property
+    def _next_revision(self) -> Revision:
+        return Revision(self._ownership.epoch, self._sequence + 1)
+
+    def _mint(self, present: bool, conclusion: Conclusion) -> None:
         self.statement = Inventory(
             host=self.host,
             present=present,
-            revision=revision,
+            revision=self._next_revision,
             zone=self._zone(),
             clusters=conclusion.clusters,
             unknown=conclusion.unknown,
             trace=self._cause.caused() if self._cause else Trace(),
         )
+        self._sequence += 1
         self._published, self._cause = False, None
 
     async def _publish(self) -> None:
@@ -157,7 +164,7 @@ class Standing:
     async def _remember(self, clusters: Iterable[RecordedCluster], revision: Revision | None = None) -> None:
         assert self._recalled, "what is not known cannot be kept"
         section = Collected(
-            revision=revision or self._section.revision,
+            revision=revision or (self.statement.revision if self.statement else self._section.revision),
             clusters=in_order(clusters),
             conditions=tuple(self._conditions[kind] for kind in sorted(self._conditions)),
         )
@@ -172,6 +179,10 @@ class Standing:
 
     def _zone(self) -> ZoneSource:
         return ZoneSource(revision=self.change.revision, serial=self.change.serial)
+
+
+def _identities(recorded: Iterable[RecordedCluster]) -> set[RecordedCluster]:
+    return {entry.model_copy(update={"members": ()}) for entry in recorded}
 
 
 def connected(status: Literal["True", "False", "Unknown"], reason: str, message: str) -> Condition:

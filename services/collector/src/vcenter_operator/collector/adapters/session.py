@@ -41,6 +41,8 @@ class Session:
         self._stub = stub(line)
         self._content: Any = None
         self._updates: Any = None
+        self._view: Any = None
+        self._filter: Any = None
         self._version = ""
         self._logged_on = False
 
@@ -55,19 +57,31 @@ class Session:
             raise LoginRefused(f"user {credentials.username} may not log on: {describe(fault)}") from None
         self._logged_on = True
         self._updates = self._content.propertyCollector.CreatePropertyCollector()
-        self._updates.CreateFilter(spec=everything(self._view()), partialUpdates=True)
+        self.watch_anew()
+
+    def watch_anew(self) -> None:
+        """A new view and a new filter in the place of those that there are, which the vCenter keeps current.
+
+        The view shows what the account may see: it is made anew now and then, in case its rights were widened.
+        """
+        filtered, view = self._filter, self._view
+        self._view = self._content.viewManager.CreateContainerView(
+            container=self._content.rootFolder, type=[vim.ClusterComputeResource], recursive=True
+        )
+        self._filter = self._updates.CreateFilter(spec=everything(self._view), partialUpdates=True)
+        if filtered is not None:
+            filtered.Destroy()
+            view.Destroy()
         self.wait(0)
 
     def snapshot(self) -> Snapshot:
-        """One reading. A view that is left behind by an error ends with the session."""
-        view = self._view()
+        """One reading, through the session's view."""
         collector = self._content.propertyCollector
-        result = collector.RetrievePropertiesEx(specSet=[everything(view)], options=self._options)
+        result = collector.RetrievePropertiesEx(specSet=[everything(self._view)], options=self._options)
         contents = []
         while result is not None:
             contents += result.objects
             result = collector.ContinueRetrievePropertiesEx(token=result.token) if result.token else None
-        view.Destroy()
         return replace(snapshot(answered(contents), self.ask), instance=self._content.about.instanceUuid or None)
 
     def ask(self, wanted: Reference) -> Answer:
@@ -93,7 +107,7 @@ class Session:
         return objects[wanted].name() if wanted in objects else Unreadable("it was not answered")
 
     def wait(self, seconds: int) -> bool:
-        """Whether a change is reported within that time. The first call reports all there is, at once."""
+        """Whether a change is reported within that time. The first call for a filter reports all there is, at once."""
         options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds)
         self._line.read_timeout = seconds + self._margin
         try:
@@ -107,20 +121,19 @@ class Session:
             self._line.read_timeout = self._read_timeout
 
     def log_out(self, timeout: float) -> None:
-        """Ends the session and closes the connection. Raises nothing."""
+        """Takes back what it made in the vCenter, ends the session and closes the connection. Raises nothing."""
         self._line.mend(timeout)
         try:
             if self._logged_on:
                 with suppress(*FAILURES):
+                    for made in (self._updates, self._view):
+                        with suppress(vmodl.MethodFault):
+                            if made is not None:
+                                made.Destroy()
                     self._content.sessionManager.Logout()
         finally:
             self._logged_on = False
             self._stub.DropConnections()
-
-    def _view(self) -> Any:
-        return self._content.viewManager.CreateContainerView(
-            container=self._content.rootFolder, type=[vim.ClusterComputeResource], recursive=True
-        )
 
 
 def translated(error: BaseException) -> VCenterError:
