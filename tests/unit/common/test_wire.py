@@ -183,3 +183,18 @@ def test_a_statement_is_for_one_stage(message: Any) -> None:
         else:
             with pytest.raises(MalformedMessage, match=f"nothing for {stage}"):
                 wire.statement_for(stage, wire.encode(message))
+
+
+def test_a_field_that_came_later_is_left_out_while_it_says_nothing() -> None:
+    """A process of the release before takes the message; where a template is suspended it must not act on it."""
+    revision = Revision(1, 1)
+    made_from = Provenance(
+        zone=ZoneSource(revision=revision, serial=1), inventory=revision, templates=1, cells=1, config=1
+    )
+    plain = ManifestDelta(host="vc", present=True, provenance=made_from)
+
+    assert "suspended" not in msgpack.unpackb(wire.encode(plain))
+    suspended = plain.model_copy(update={"suspended": ("ns/name",)})
+    assert msgpack.unpackb(wire.encode(suspended))["suspended"] == ["ns/name"]
+    assert wire.decode(wire.encode(plain)) == plain
+    assert wire.decode(wire.encode(suspended)) == suspended

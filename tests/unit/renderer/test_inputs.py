@@ -85,3 +85,28 @@ async def test_an_older_secret_is_not_gone_back_to() -> None:
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_suspending_a_template_is_a_change_but_no_edit() -> None:
+    """By annotation: the generation stays, and with it what deletions are told from."""
+    templates, _, _, inputs = watched()
+    plain = resource("a", "x")
+
+    async def said(suspend: str) -> tuple[str, ...]:
+        metadata = {**plain["metadata"], "annotations": {"vcenter-operator.stable.sap.cc/suspend": suspend}}
+        templates.hold({**plain, "metadata": metadata})
+        await inputs.look_afresh()
+        assert await changed(inputs)
+        assert inputs.current is not None
+        assert inputs.current.templates.versions == versions
+        return inputs.current.suspended
+
+    templates.hold(plain)
+    await inputs.look_afresh()
+    assert await changed(inputs)
+    assert inputs.current is not None
+    versions = inputs.current.templates.versions
+    assert inputs.current.suspended == ()
+    assert await said("true") == ("monsoon3/a",)
+    assert await said("false") == ()
+    assert await said("") == ("monsoon3/a",)

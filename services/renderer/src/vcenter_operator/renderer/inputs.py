@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from vcenter_operator.common.configuration import Configuration, ConfigurationSource
+from vcenter_operator.common.record.orders import is_suspended
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.common.watching import Snapshot, Watched
 from vcenter_operator.renderer.core.cells import CellsUnavailable, parse_cells
@@ -30,6 +31,8 @@ class Inputs:
     cells_at: int
     cells_fingerprint: str
     configuration: Configuration
+    suspended: tuple[str, ...] = ()
+    """Templates, `<namespace>/<name>`, whose objects a person wants left as they are."""
 
     @property
     def name(self) -> str:
@@ -44,6 +47,7 @@ class Inputs:
             and self.complete == other.complete
             and self.cells_fingerprint == other.cells_fingerprint
             and self.configuration == other.configuration
+            and self.suspended == other.suspended
         )
 
 
@@ -134,6 +138,7 @@ class WatchedInputs:
             cells_at=cells.position,
             cells_fingerprint=cells.fingerprint,
             configuration=self._configuration,
+            suspended=_suspended(templates),
         )
         if not self._current.same_content(before):
             self._news.set()
@@ -171,3 +176,7 @@ class WatchedInputs:
             return None
         self._cells_problem = None
         return cells
+
+
+def _suspended(templates: Snapshot) -> tuple[str, ...]:
+    return tuple(sorted("/".join(key) for key, item in templates.items.items() if is_suspended(item)))

@@ -120,7 +120,7 @@ class VCenter:
         before, now = last.provenance, delta.provenance
         return (before.inventory, before.zone) != (now.inventory, now.zone) or any(
             getattr(last, name) != getattr(delta, name)
-            for name in ("present", "templates", "inputs", "units", "index", "unknown")
+            for name in ("present", "templates", "inputs", "units", "index", "unknown", "suspended")
         )
 
     def with_news(self, delta: ManifestDelta) -> ManifestDelta:
@@ -229,6 +229,7 @@ def _delta(
             for object_id, entry in entries
         },
         unknown=merged.unknown if merged is not None else (),
+        suspended=inputs.suspended,
     )
 
 

@@ -17,7 +17,10 @@ APPROVE = f"{GROUP}/approve"
 RECONCILE = f"{GROUP}/reconcile"
 """Annotation: any text. When it changes, everything is looked at and planned afresh; the status answers the text."""
 SUSPEND = f"{GROUP}/suspend"
-"""Annotation on a VCenterTemplate, `true`: its objects are left as they are. Metadata, so that it is no edit."""
+"""Annotation on a VCenterTemplate: its objects are left as they are, unless it says `false`.
+
+Metadata, so that it is no edit: a new generation would make deletions look asked for (see `watching.version_of`).
+"""
 
 
 class PolicyName(StrEnum):
@@ -76,3 +79,10 @@ def _named(kind: Any, value: Any, otherwise: Any) -> Any:
 
 def _text(value: Any) -> str | None:
     return (str(value).strip() or None) if value is not None else None
+
+
+def is_suspended(template: Mapping[str, Any]) -> bool:
+    """Whether a VCenterTemplate resource is suspended."""
+    annotations = template["metadata"].get("annotations")
+    said = annotations.get(SUSPEND) if isinstance(annotations, Mapping) else None
+    return said is not None and str(said).strip().lower() != "false"
