@@ -11,6 +11,7 @@ from vcenter_operator.common.record.port import (
     Discovered,
     OwnedSample,
     RecordedCluster,
+    Rendered,
     Section,
 )
 
@@ -45,9 +46,15 @@ APPLIED = Applied(
     held=(ObjectId("apps", "Deployment", "monsoon3", "nova-compute-bb001"),),
     samples=(OwnedSample(at=NOW, owned=17),),
     objects=17,
+    last_change=NOW,
     conditions=(
-        Condition(type="Budget", status="False", reason="Exceeded"),
-        Condition(type="Ready", status="False", reason="DeletionsHeld", message="1 deletion is held"),
+        Condition(type="Applied", status="True", reason="AsStated"),
+        Condition(type="DeletionHeld", status="True", reason="BeyondBudget", message="1 deletion is held"),
     ),
 )
-SECTIONS: list[Section] = [DISCOVERED, COLLECTED, APPLIED]
+RENDERED = Rendered(
+    objects=18,
+    failing=1,
+    conditions=(Condition(type="Rendered", status="False", reason="TemplateFails", message="nova, line 5: TypeError"),),
+)
+SECTIONS: list[Section] = [DISCOVERED, COLLECTED, RENDERED, APPLIED]

@@ -31,7 +31,7 @@ class MemoryStore:
         self._fail()
         return list(self.records.values())
 
-    async def get(self, host: str) -> Record | None:
+    async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         self._fail()
         return self.records.get(host)
 
@@ -53,4 +53,4 @@ class MemoryStore:
             raise TransientError("the record is away")
 
 
-_FIELD = {"discovery": "discovered", "collector": "collected", "applier": "applied"}
+_FIELD = {"discovery": "discovered", "collector": "collected", "renderer": "rendered", "applier": "applied"}

@@ -17,7 +17,7 @@ import pytest
 from kubernetes_asyncio.client import ApiClient
 from structlog.testing import capture_logs
 
-from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, SECTIONS
+from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, RENDERED, SECTIONS
 from tests.stack import Stack
 from tests.stack.kubernetes import Kubernetes
 from vcenter_operator.common import labels
@@ -409,7 +409,7 @@ async def test_every_field_of_a_record_is_kept(client: ApiClient, namespace: str
     for section in SECTIONS:
         await store.write(HOST, section)
     (record,) = await store.list()
-    assert (record.discovered, record.collected, record.applied) == (DISCOVERED, COLLECTED, APPLIED)
+    assert [record.discovered, record.collected, record.rendered, record.applied] == SECTIONS
     assert record == await store.get(HOST)
     assert record.uid
 
@@ -432,17 +432,29 @@ async def test_each_stage_is_a_manager_of_its_own_and_shows_in_the_columns(clien
     resource = await api.get(vcenters.path(HOST))
     assert resource is not None
     assert resource["metadata"]["labels"] == parent["metadata"]["labels"]  # type: ignore[index]
-    assert {condition["type"] for condition in resource["status"]["conditions"]} == {"Present", "Budget"}
+    assert {condition["type"] for condition in resource["status"]["conditions"]} == {
+        "Present",
+        "Rendered",
+        "Applied",
+        "Ready",
+    }
     managers = {entry["manager"]: entry["operation"] for entry in resource["metadata"]["managedFields"]}
-    stages = (Stage.DISCOVERY, Stage.COLLECTOR, Stage.APPLIER)
+    stages = tuple(Stage)
     assert managers.items() >= {f"{labels.FIELD_MANAGER}-{stage}": "Apply" for stage in stages}.items()
     await store.write(HOST, APPLIED)
     accept = "application/json;as=Table;g=meta.k8s.io;v=v1"
     table = await api._request("GET", vcenters.path(), accept=accept)
     columns = [column["name"] for column in table["columnDefinitions"]]
     row = dict(zip(columns, table["rows"][0]["cells"], strict=True))
-    shown = {name: row[name] for name in ("Present", "Clusters", "Objects", "Ready", "Reason")}
-    assert shown == {"Present": True, "Clusters": 1, "Objects": 17, "Ready": "False", "Reason": "DeletionsHeld"}
+    shown = {name: row[name] for name in ("Clusters", "Objects", "Held", "Ready", "State", "Problem")}
+    assert shown == {
+        "Clusters": 1,
+        "Objects": 17,
+        "Held": 1,
+        "Ready": "False",
+        "State": "DeletionHeld",
+        "Problem": "1 deletion is held",
+    }
 
 
 async def test_a_record_is_written_by_compare_and_swap_and_only_when_it_changes(
@@ -460,6 +472,28 @@ async def test_a_record_is_written_by_compare_and_swap_and_only_when_it_changes(
     with pytest.raises(StaleRecord):
         await store.write("vc-never-0.cc.example", DISCOVERED, version="1")
     assert await store.get("vc-never-0.cc.example") is None
+
+
+async def test_ready_follows_from_what_others_wrote_in_the_meantime(
+    client: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = KubernetesStore(client, namespace), KubernetesStore(client, namespace)
+    await store.write(HOST, DISCOVERED)
+    applied = Api.apply
+    looked: list[str] = []
+
+    async def apply_late(self: Api, path: str, body: Any, **options: Any) -> dict[str, Any]:
+        if not looked:
+            looked.append(path)
+            await other.write(HOST, RENDERED)
+        return await applied(self, path, body, **options)
+
+    monkeypatch.setattr(Api, "apply", apply_late)
+    await store.write(HOST, COLLECTED)
+    resource = await Api(client).get(replace(VCENTERS, namespace=namespace).path(HOST))
+    assert resource is not None
+    conditions = {condition["type"]: condition for condition in resource["status"]["conditions"]}
+    assert conditions["Ready"]["reason"] == "TemplateFails"
 
 
 async def test_of_many_writers_at_once_every_swap_holds_once(client: ApiClient, namespace: str) -> None:

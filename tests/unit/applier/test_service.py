@@ -520,7 +520,7 @@ async def test_what_is_unknown_is_left_as_it_is(region: Region) -> None:
         await region.shows(HOST, "AsStated")
         before = region.files()
         await region.state(stated(manifest(A), unknown=[unknown], made_from=provenance(2)))
-        shown = await region.shows(HOST, "PartlyUnknown", "Ready")
+        shown = await region.shows(HOST, "PartlyUnknown")
 
     assert region.files() == before
     assert "line 7" in shown.message
@@ -581,7 +581,7 @@ async def test_what_was_handed_over_and_is_unknown_to_its_new_owner_stays(region
         await region.state(stated(made_from=provenance(2)))
         await until(lambda: labels.applyset_id(OTHER, OWN) in region.files()[FILES[A]], "the hand-over")
         await region.state(stated(host=OTHER, unknown=[unknown], units=[at_b], made_from=provenance(3)))
-        await region.shows(OTHER, "PartlyUnknown", "Ready")
+        await region.shows(OTHER, "PartlyUnknown")
 
     assert FILES[A] in region.files()
 

@@ -167,7 +167,7 @@ def test_a_status_changes_neither_version_nor_fingerprint_but_a_new_template_of_
 def test_a_section_survives_being_stored(section: Section) -> None:
     status = section_status({}, section, NOW)
     record = record_of(resource(status))
-    assert section in (record.discovered, record.collected, record.applied)
+    assert section in (record.discovered, record.collected, record.rendered, record.applied)
     assert record.version == "5"
     assert states_already(resource(status)["status"], section_status(status, section, LATER), section.stage)
 
@@ -181,13 +181,17 @@ def test_a_record_reads_well() -> None:
 
 
 def test_the_time_of_a_transition_stays_until_the_status_changes() -> None:
+    def since(status: dict[str, Any]) -> dict[str, str]:
+        return {condition["type"]: condition["lastTransitionTime"] for condition in status["conditions"]}
+
+    at_first, later = "2030-01-02T03:04:05Z", "2030-01-02T04:00:00Z"
     first = status_with({}, APPLIED, NOW)
     reworded = APPLIED.conditions[1].model_copy(update={"message": "2 deletions are held"})
     second = status_with(first, APPLIED.model_copy(update={"conditions": (reworded,)}), LATER)
-    assert [(c["type"], c["lastTransitionTime"]) for c in second["conditions"]] == [("Ready", "2030-01-02T03:04:05Z")]
-    well = reworded.model_copy(update={"status": "True"})
-    third = status_with(second, APPLIED.model_copy(update={"conditions": (well,)}), LATER)
-    assert third["conditions"][0]["lastTransitionTime"] == "2030-01-02T04:00:00Z"
+    assert since(second) == {"DeletionHeld": at_first, "Ready": at_first}
+    released = reworded.model_copy(update={"status": "False"})
+    third = status_with(second, APPLIED.model_copy(update={"conditions": (released,)}), LATER)
+    assert since(third) == {"DeletionHeld": later, "Ready": later}
 
 
 def test_a_stage_leaves_what_others_wrote() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcenter_operator.common.bus.port import Bus
 from vcenter_operator.common.configuration import ConfigurationSource
+from vcenter_operator.common.events import Events, Silence
 from vcenter_operator.common.record.port import Store
 from vcenter_operator.common.surroundings import Surroundings
 
@@ -27,6 +28,8 @@ class Platform:
     configuration: ConfigurationSource
     surroundings: Surroundings
     dry_run: bool = False
+    events: Events = field(default_factory=Silence)
+    """Where people are told what they must notice."""
     kubernetes: ApiClient | None = None
     """On Kubernetes: the client to make an `Api` or a `Watcher` of."""
     site: Site | None = None

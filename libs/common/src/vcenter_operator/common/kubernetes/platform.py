@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from vcenter_operator.common.bus.port import Bus, Epochs
+from vcenter_operator.common.events import Events, Silence
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import ensure_crds
+from vcenter_operator.common.kubernetes.events import KubernetesEvents
 from vcenter_operator.common.kubernetes.leases import DryRunLeaseEpochs, LeaseEpochs
 from vcenter_operator.common.kubernetes.record import KubernetesStore
 from vcenter_operator.common.kubernetes.secret import secret_resource
@@ -40,7 +42,8 @@ async def open_platform(
         configuration = SecretConfiguration(secret, own)
         current = await patiently("Secret", configuration.current)
         epochs: Epochs = DryRunLeaseEpochs(client, own) if dry_run else LeaseEpochs(client, own)
-        store: Store = KubernetesStore(client, own, missing_is_empty=dry_run)
+        events: Events = Silence() if dry_run else await stack.enter_async_context(KubernetesEvents(client))
+        store: Store = KubernetesStore(client, own, missing_is_empty=dry_run, events=events)
         if bus is None:
             url = None if "bus" in settings.model_fields_set else current.values.get("bus_url")
             bus = await patiently("bus", lambda: open_bus(settings, epochs, url=url, dry_run=dry_run))
@@ -51,5 +54,6 @@ async def open_platform(
             configuration=configuration,
             surroundings=surroundings,
             dry_run=dry_run,
+            events=events,
             kubernetes=client,
         )

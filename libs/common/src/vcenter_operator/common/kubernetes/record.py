@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,23 +11,34 @@ from typing import Any
 from kubernetes_asyncio.client import ApiClient
 
 from vcenter_operator.common.errors import StaleRecord
+from vcenter_operator.common.events import Events, Silence
 from vcenter_operator.common.kubernetes.api import Api
 from vcenter_operator.common.kubernetes.crds import VCENTERS
 from vcenter_operator.common.kubernetes.errors import Conflict, NotFound
+from vcenter_operator.common.kubernetes.recordview import RecordView
 from vcenter_operator.common.labels import API_VERSION, FIELD_MANAGER, VCENTER_KIND
 from vcenter_operator.common.record.document import record_of, section_status, states_already
+from vcenter_operator.common.record.notices import LASTING, is_disconnected, lasting, notices
 from vcenter_operator.common.record.port import Record, Section
+
+_TRIES = 8
 
 
 class KubernetesStore:
     """A `Store`. Each stage applies its section as a field manager of its own, so that none touches another's.
 
-    `version` is the resourceVersion: it moves with every write to the resource, whoever wrote.
+    `version` is the resourceVersion: it moves with every write to the resource, whoever wrote. What people must notice
+    of a change of conditions becomes an Event at the resource.
     `missing_is_empty`: where the CRD does not exist, there are no records (for a dry run, which does not create it).
     """
 
-    def __init__(self, client: ApiClient, namespace: str, *, missing_is_empty: bool = False) -> None:
+    def __init__(
+        self, client: ApiClient, namespace: str, *, missing_is_empty: bool = False, events: Events | None = None
+    ) -> None:
+        self._client = client
         self._api = Api(client)
+        self._view: RecordView | None = None
+        self._events = events or Silence()
         self._vcenters = replace(VCENTERS, namespace=namespace)
         self._missing_is_empty = missing_is_empty
 
@@ -39,14 +52,45 @@ class KubernetesStore:
             raise
         return [record_of(item) for item in listing.items]
 
-    async def get(self, host: str) -> Record | None:
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[RecordView]:
+        """While entered, what is known of the resources comes from a watch, and a write asks nothing beforehand."""
+        async with RecordView(self._client, self._vcenters.namespace or "") as view:
+            self._view = view
+            try:
+                yield view
+            finally:
+                self._view = None
+
+    async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         """See `Store.get`."""
-        found = await self._api.get(self._vcenters.path(host))
+        found = await self._found(host, fresh=fresh)
         return None if found is None else record_of(found)
+
+    async def _found(self, host: str, *, fresh: bool) -> dict[str, Any] | None:
+        if not fresh and self._view is not None and self._view.current:
+            return self._view.resource(host)
+        found = await self._api.get(self._vcenters.path(host))
+        return None if found is None else self._seen(found)
+
+    def _seen(self, resource: dict[str, Any]) -> dict[str, Any]:
+        if self._view is not None:
+            self._view.wrote(self._view.reduced(resource))
+        return resource
 
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         """See `Store.write`."""
-        found = await self._api.get(self._vcenters.path(host))
+        for attempt in range(_TRIES):
+            try:
+                return await self._write(host, section, version, fresh=attempt > 0)
+            except StaleRecord:
+                if version is not None or attempt == _TRIES - 1:
+                    raise
+        raise AssertionError
+
+    async def _write(self, host: str, section: Section, version: str | None, *, fresh: bool) -> Record:
+        """By compare-and-swap in any case: `Ready` follows from what the other stages say at that moment."""
+        found = await self._found(host, fresh=fresh)
         if found is None:
             if version is not None:
                 raise StaleRecord(f"VCenter {host}: deleted since it was read")
@@ -57,7 +101,21 @@ class KubernetesStore:
         wanted = section_status(status, section, datetime.now(UTC))
         if states_already(status, wanted, section.stage):
             return record_of(found)
-        return record_of(await self._apply(host, section, wanted, version))
+        written = self._seen(await self._apply(host, section, wanted, found["metadata"]["resourceVersion"]))
+        await self._tell(found, status, wanted)
+        return record_of(written)
+
+    async def _tell(self, resource: Mapping[str, Any], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        for notice in notices(status.get("conditions") or (), wanted["conditions"], datetime.now(UTC)):
+            await self._events.tell(resource, notice.type, notice.reason, notice.note)
+        if is_disconnected(wanted["conditions"]):
+            host = resource["metadata"]["name"]
+            self._events.after(LASTING + 1, host, lambda: self._tell_what_lasts(host))
+
+    async def _tell_what_lasts(self, host: str) -> None:
+        found = await self._api.get(self._vcenters.path(host)) or {}
+        for notice in lasting((found.get("status") or {}).get("conditions") or (), datetime.now(UTC)):
+            await self._events.tell(found, notice.type, notice.reason, notice.note)
 
     async def _create(self, host: str) -> dict[str, Any]:
         try:
@@ -68,10 +126,9 @@ class KubernetesStore:
                 raise
             return found
 
-    async def _apply(self, host: str, section: Section, wanted: dict[str, Any], version: str | None) -> dict[str, Any]:
+    async def _apply(self, host: str, section: Section, wanted: dict[str, Any], version: str) -> dict[str, Any]:
         body = self._resource(host) | {"status": wanted}
-        if version is not None:
-            body["metadata"]["resourceVersion"] = version
+        body["metadata"]["resourceVersion"] = version
         try:
             return await self._api.apply(
                 self._vcenters.path(host, "status"), body, field_manager=f"{FIELD_MANAGER}-{section.stage}"

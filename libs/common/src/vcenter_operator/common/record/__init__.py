@@ -8,6 +8,7 @@ from vcenter_operator.common.record.port import (
     OwnedSample,
     Record,
     RecordedCluster,
+    Rendered,
     Section,
     Store,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "OwnedSample",
     "Record",
     "RecordedCluster",
+    "Rendered",
     "Section",
     "Store",
 ]

@@ -16,7 +16,8 @@ from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.record.orders import orders_of
-from vcenter_operator.common.record.port import Applied, Collected, Discovered, Record, Section
+from vcenter_operator.common.record.port import Applied, Collected, Discovered, Record, Rendered, Section
+from vcenter_operator.common.record.readiness import READY, readiness
 
 S = TypeVar("S", bound=Section)
 
@@ -26,24 +27,23 @@ _CONDITION_TYPES = "conditionTypes"
 def status_with(status: Mapping[str, Any], section: Section, now: datetime) -> dict[str, Any]:
     """The whole status after a stage's section was replaced; equal to `status` where nothing changed."""
     own = section_status(status, section, now)
-    before = set((status.get(section.stage) or {}).get(_CONDITION_TYPES) or ())
-    foreign = [
-        condition
-        for condition in status.get("conditions") or ()
-        if condition["type"] not in before.union(condition["type"] for condition in own["conditions"])
-    ]
+    stated = {condition["type"] for condition in own["conditions"]}
+    foreign = [condition for condition in _foreign(status, section) if condition["type"] not in stated]
     conditions = sorted([*foreign, *own["conditions"]], key=lambda condition: str(condition["type"]))
     return {**status, section.stage.value: own[section.stage], "conditions": conditions}
 
 
 def section_status(status: Mapping[str, Any], section: Section, now: datetime) -> dict[str, Any]:
-    """What a stage alone states of the status: its section, and its conditions.
+    """What a stage states of the status: its section, its conditions, and what becomes of `Ready` by them.
 
     `lastTransitionTime` is kept from `status` where the condition's status is what it was.
     """
     before = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    own = {condition.type: condition for condition in section.conditions if condition.type != READY}
+    foreign = [condition for condition in _foreign(status, section) if condition["type"] not in own]
+    ready = readiness([*foreign, *(condition.model_dump() for condition in own.values())])
     conditions = []
-    for condition in sorted(section.conditions, key=lambda condition: condition.type):
+    for condition in (*(own[kind] for kind in sorted(own)), ready):
         known = before.get(condition.type)
         same = known is not None and known["status"] == condition.status
         since = known["lastTransitionTime"] if known is not None and same else _time(now)
@@ -52,9 +52,17 @@ def section_status(status: Mapping[str, Any], section: Section, now: datetime) -
     del fields["conditions"]
     if isinstance(section, Collected):
         fields["clusterCount"] = len(section.clusters)
-    if conditions:
-        fields[_CONDITION_TYPES] = [condition["type"] for condition in conditions]
+    if isinstance(section, Applied):
+        fields["heldCount"] = len(section.held)
+    if own:
+        fields[_CONDITION_TYPES] = sorted(own)
     return {section.stage.value: fields, "conditions": conditions}
+
+
+def _foreign(status: Mapping[str, Any], section: Section) -> list[Mapping[str, Any]]:
+    """The conditions that the stage of a section did not state when it wrote last."""
+    before = {READY, *((status.get(section.stage) or {}).get(_CONDITION_TYPES) or ())}
+    return [condition for condition in status.get("conditions") or () if condition["type"] not in before]
 
 
 def states_already(status: Mapping[str, Any], wanted: Mapping[str, Any], stage: Stage) -> bool:
@@ -86,6 +94,7 @@ def record_of(resource: Mapping[str, Any]) -> Record:
         uid=metadata.get("uid", ""),
         discovered=section(Discovered),
         collected=section(Collected),
+        rendered=section(Rendered),
         applied=section(Applied),
         orders=orders_of(resource),
         problems=problems,

@@ -21,9 +21,9 @@ class Overlay:
         hosts = sorted(below.keys() | self._written.keys())
         return [record for host in hosts if (record := self._merged(host, below.get(host))) is not None]
 
-    async def get(self, host: str) -> Record | None:
+    async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         """See `Store.get`."""
-        return self._merged(host, await self._base.get(host) if self._base else None)
+        return self._merged(host, await self._base.get(host, fresh=fresh) if self._base else None)
 
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         """See `Store.write`."""
@@ -47,7 +47,12 @@ class Overlay:
         return base.model_copy(update={"version": f"{base.version}+{self._writes[host]}", **sections})
 
 
-_FIELDS = {Stage.DISCOVERY: "discovered", Stage.COLLECTOR: "collected", Stage.APPLIER: "applied"}
+_FIELDS = {
+    Stage.DISCOVERY: "discovered",
+    Stage.COLLECTOR: "collected",
+    Stage.RENDERER: "rendered",
+    Stage.APPLIER: "applied",
+}
 
 
 def _section_of(record: Record, stage: Stage) -> Section | None:

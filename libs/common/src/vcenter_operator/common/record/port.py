@@ -67,6 +67,17 @@ class Collected(Section):
     clusters: tuple[RecordedCluster, ...] = ()
 
 
+class Rendered(Section):
+    """The renderer's account: what is rendered for the vCenter, for people; it remembers nothing by it."""
+
+    stage: ClassVar[Stage] = Stage.RENDERER
+
+    objects: int = 0
+    """How many objects should exist, as far as that is known."""
+    failing: int = 0
+    """How many templates fail, or are unusable, each counted once for every unit."""
+
+
 class OwnedSample(Fact):
     """How many objects were owned at a moment, for the deletion budget's hour."""
 
@@ -110,6 +121,8 @@ class Applied(Section):
     """The last `reconcile` annotation that was answered by a look at everything and a plan carried out."""
     samples: tuple[OwnedSample, ...] = ()
     objects: int = 0
+    last_change: datetime | None = None
+    """When an object was last created, updated or deleted; None: not since this is noted."""
 
 
 class Record(Fact):
@@ -122,6 +135,7 @@ class Record(Fact):
     """The resource's uid, where there is one."""
     discovered: Discovered | None = None
     collected: Collected | None = None
+    rendered: Rendered | None = None
     applied: Applied | None = None
     orders: Orders = Field(default_factory=Orders)
     """What people said on it."""
@@ -141,8 +155,8 @@ class Store(Protocol):
         """Every record there is. Complete, or an error; one that somebody damaged stops no other, see `problems`."""
         ...
 
-    async def get(self, host: str) -> Record | None:
-        """One record; None: never seen."""
+    async def get(self, host: str, *, fresh: bool = True) -> Record | None:
+        """One record; None: never seen. Unless `fresh`, it may be a moment old, where that saves asking."""
         ...
 
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:

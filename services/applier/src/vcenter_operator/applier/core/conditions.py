@@ -16,9 +16,8 @@ _LONGEST = 800
 
 
 def conditions(plan: Plan, outcome: Outcome) -> tuple[Condition, ...]:
-    """Applied, DeletionHeld and Ready. The texts stay the same while the state does, and have no secrets."""
-    applied, held = _applied(plan, outcome), _held(plan)
-    return applied, held, _ready(plan, applied, held)
+    """Applied and DeletionHeld. The texts stay the same while the state does, and have no secrets."""
+    return _applied(plan, outcome), _held(plan)
 
 
 def _applied(plan: Plan, outcome: Outcome) -> Condition:
@@ -36,7 +35,10 @@ def _applied(plan: Plan, outcome: Outcome) -> Condition:
         return _condition("Applied", "False", "Waiting", _left(waiting))
     if not plan.present:
         return _condition("Applied", "Unknown", "Gone", "gone from DNS, and its time of grace is over")
-    return _condition("Applied", "True", "AsStated", "; ".join(_restrictions(plan)))
+    left = [_left(plan.unknown)] if plan.unknown else []
+    return _condition(
+        "Applied", "True", "PartlyUnknown" if left else "AsStated", "; ".join([*_restrictions(plan), *left])
+    )
 
 
 def _failed(plan: Plan, outcome: Outcome) -> Condition | None:
@@ -83,16 +85,6 @@ def _held(plan: Plan) -> Condition:
     release = f"release exactly these with `vcenter-operator approve {plan.host} --plan {plan.held_plan}`"
     message = f"{plan.held[0].reason}: {names}{_more(plan.held)}; {release}{other}"
     return _condition("DeletionHeld", "True", "BeyondBudget", message)
-
-
-def _ready(plan: Plan, applied: Condition, held: Condition) -> Condition:
-    if applied.status != "True":
-        return _condition("Ready", "False", applied.reason, applied.message)
-    if held.status == "True":
-        return _condition("Ready", "False", "DeletionHeld", held.message)
-    if plan.unknown:
-        return _condition("Ready", "False", "PartlyUnknown", _left(plan.unknown))
-    return _condition("Ready", "True", "AsStated", "")
 
 
 def _failures(failures: Sequence[Failure]) -> str:

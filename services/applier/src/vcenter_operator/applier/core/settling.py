@@ -50,6 +50,7 @@ def section(
     shown = {
         "conditions": conditions(plan, outcome),
         "objects": owned,
+        "last_change": now.replace(microsecond=0) if outcome.changed else applied.last_change,
         "policy": plan.policy,
         "suspended": plan.suspended,
         # Whole seconds, as the record keeps it.
