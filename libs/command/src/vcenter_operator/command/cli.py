@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vcenter_operator.command import pipeline, preview
-from vcenter_operator.common import process
+from vcenter_operator.command import approving, pipeline, preview
+from vcenter_operator.common import process, telemetry
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.settings import Settings
@@ -104,6 +105,26 @@ def render(
     line. Exit code 1 when anything failed.
     """
     raise typer.Exit(preview.render(site, templates, output))
+
+
+@app.command("approve")
+def approve_command(
+    vcenter: Annotated[str, typer.Argument(help="Its FQDN, or the first label.", metavar="VCENTER")],
+    plan: Annotated[
+        str | None, typer.Option(help="Only if this plan is still the one that is held.", metavar="DIGEST")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Release the deletions that are held for one vCenter: exactly those that are shown.
+
+    What is held is printed, then asked for, then released by an annotation on the VCenter. A plan that changed
+    meanwhile is another one, and needs a new word.
+
+    Exit codes: 0 approved; 1 nothing was approved; 2 there is no such vCenter, or a setting is wrong.
+    """
+    settings = Settings.load()
+    telemetry.configure("ERROR", json=False)
+    raise typer.Exit(asyncio.run(approving.approve(settings, vcenter, plan, lambda text: yes or typer.confirm(text))))
 
 
 def _files(site: Path | None, templates: Path | None, output: Path | None) -> pipeline.Files | None:
