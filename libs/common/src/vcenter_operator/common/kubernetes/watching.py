@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from vcenter_operator.common.watching import Key, Snapshot, Watched, version_of
 __all__ = ["Resource", "Snapshot", "Watched", "Watcher", "version_of", "watch"]
 
 COALESCE = 0.05
-"""Seconds for which a burst of changes is gathered."""
+"""Seconds for which what follows a change is gathered. The change itself is told at once."""
 FRESH_WITHIN = 30.0
 """Seconds within which a fresh list has to be there."""
 
@@ -114,12 +115,12 @@ class Watcher(Follower):
     async def changes(self) -> AsyncIterator[Snapshot]:
         """See `Watched.changes`."""
         seen = 0
+        told_at = -COALESCE
         while True:
             while self._version == seen:
                 await self._next.wait()
-            if seen:
-                await asyncio.sleep(COALESCE)
-            seen = self._version
+            await asyncio.sleep(told_at + COALESCE - time.monotonic())
+            seen, told_at = self._version, time.monotonic()
             if (snapshot := self.snapshot) is not None:
                 yield snapshot
 
