@@ -12,7 +12,8 @@ from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Ownership, Topology
 from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
-from vcenter_operator.discovery.ports import Zone
+from vcenter_operator.discovery.adapters.transfer import Order, Outcome, Transfers
+from vcenter_operator.discovery.ports import Access, Notifications, Zone
 from vcenter_operator.discovery.service import DiscoveryService
 from vcenter_operator.discovery.settings import DiscoverySettings
 
@@ -36,6 +37,49 @@ class MemoryEpochs:
     async def raise_epoch(self, name: str) -> int:
         self.epochs[name] = self.epochs.get(name, 0) + 1
         return self.epochs[name]
+
+
+class Fixed:
+    """A finder that knows, and can be told otherwise."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._changed = asyncio.Event()
+
+    def tell(self, access: Access) -> None:
+        self.access = access
+        self._changed.set()
+
+    async def find(self) -> Access:
+        return self.access
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+
+class Told:
+    """Notifications that come when a test says so."""
+
+    def __init__(self) -> None:
+        self._heard = asyncio.Event()
+
+    def tell(self) -> None:
+        self._heard.set()
+
+    async def heard(self) -> None:
+        await self._heard.wait()
+        self._heard.clear()
+
+
+class TransferThread:
+    """Transfers as the process does, without one."""
+
+    def __init__(self) -> None:
+        self._transfers = Transfers()
+
+    async def transfer(self, order: Order) -> Outcome:
+        return await asyncio.to_thread(self._transfers.transfer, order)
 
 
 class Bus(InProcessBus):
@@ -83,7 +127,9 @@ class Scene:
         self.zone = FakeZone()
         self._zone: Zone = self.zone
         self.listener = Listener()
-        self.settings = DiscoverySettings(dns_poll_every=0.02, zone_confirm_after=0.05, dns_retry_longest=0.02)
+        self.settings = DiscoverySettings(
+            dns_poll_every=0.02, zone_confirm_after=0.05, dns_retry_longest=0.02, zone_set_back_after=0.1
+        )
 
     @property
     def heard(self) -> list[DnsChange]:
@@ -105,14 +151,21 @@ class Scene:
         """Has the discovery look at this zone instead of the fake one."""
         self._zone = zone
 
-    def service(self, bus: Bus) -> DiscoveryService:
-        return DiscoveryService(bus=bus, store=self.store, zone=self._zone, domain=DOMAIN, settings=self.settings)
+    def service(self, bus: Bus, notifications: Notifications | None = None) -> DiscoveryService:
+        return DiscoveryService(
+            bus=bus,
+            store=self.store,
+            zone=self._zone,
+            domain=DOMAIN,
+            settings=self.settings,
+            notifications=notifications,
+        )
 
     @asynccontextmanager
-    async def discovery(self, bus: Bus | None = None) -> AsyncIterator[Bus]:
+    async def discovery(self, bus: Bus | None = None, notifications: Notifications | None = None) -> AsyncIterator[Bus]:
         """A replica, killed at the end of the block."""
         bus = bus or self.bus()
-        task = asyncio.create_task(self.service(bus).run())
+        task = asyncio.create_task(self.service(bus, notifications).run())
         try:
             yield bus
             assert not task.done(), "the discovery ended by itself"

@@ -7,6 +7,7 @@ answers from now on; `asked` counts the questions by type and transport ("SOA/ud
 from __future__ import annotations
 
 import asyncio
+import base64
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from typing import cast
 import dns.flags
 import dns.message
 import dns.name
+import dns.opcode
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -24,6 +26,8 @@ import dns.tsig
 
 DOMAIN = "cc.qa-de-1.cloud.sap"
 ADDRESS = "127.0.0.1"
+KEY = base64.b64encode(b"a key of thirty-two bytes, no less").decode()
+OTHER_KEY = base64.b64encode(b"another one, and as long as that is").decode()
 
 
 class Behaviour(Enum):
@@ -213,6 +217,17 @@ class _Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         if answer := self._server.answer(data, "udp"):
             self._transport.sendto(answer, addr)
+
+
+def notify(
+    zone: str, key: dns.tsig.Key | None, rdtype: dns.rdatatype.RdataType = dns.rdatatype.SOA
+) -> dns.message.Message:
+    """A NOTIFY (RFC 1996) as a name server sends it."""
+    message = dns.message.make_query(zone, rdtype, flags=dns.flags.AA)
+    message.set_opcode(dns.opcode.NOTIFY)
+    if key is not None:
+        message.use_tsig(key)
+    return message
 
 
 def _rrset(label: str, rdtype: str, value: str) -> dns.rrset.RRset:

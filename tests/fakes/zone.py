@@ -13,6 +13,8 @@ DOMAIN = "cc.qa-de-1.cloud.sap"
 class FakeZone:
     """Keeps the port `Zone`. `failure` makes what is raised instead of any answer while it is set."""
 
+    may_lag = True
+
     def __init__(self, vcenters: Mapping[str, str] | None = None) -> None:
         self.serial = 1
         self.names = _names(vcenters or {})
@@ -20,6 +22,8 @@ class FakeZone:
         self.transfers: list[str] = []
         """"full" where it was asked for afresh, else "any"."""
         self.looks = 0
+        self.stated: int | None = None
+        """The serial that is stated, where it is another than that of what is transferred."""
         self._changed = asyncio.Event()
 
     def hold(self, vcenters: Mapping[str, str], *, serial: int | None = None) -> None:
@@ -35,7 +39,15 @@ class FakeZone:
         self.looks += 1
         if self.failure is not None:
             raise self.failure()
-        return Version("fake", self.serial)
+        return Version("fake", self.serial if self.stated is None else self.stated)
+
+    async def looked(self) -> None:
+        """Returns after a look that began later than this."""
+        before, self.looks = self.looks, 0
+        async with asyncio.timeout(20):
+            while self.looks < 2:
+                await asyncio.sleep(0.005)
+        self.looks += before
 
     async def transfer(self, *, afresh: bool = False) -> ZoneCopy:
         self.looks += 1

@@ -7,31 +7,17 @@ dnspython for signed ones and all transfers).
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.fakes.dns import ADDRESS, DOMAIN, Behaviour, FakeDns
+from tests.fakes.discovery import Fixed, TransferThread
+from tests.fakes.dns import ADDRESS, DOMAIN, KEY, Behaviour, FakeDns
 from vcenter_operator.discovery.adapters.dns import DnsZone
 from vcenter_operator.discovery.core.zone import Version, vcenters
 from vcenter_operator.discovery.ports import Access, Server, ZoneUnavailable
 
-KEY = base64.b64encode(b"a key of thirty-two bytes, no less").decode()
 B = Behaviour
-
-
-class Fixed:
-    """A finder that knows."""
-
-    def __init__(self, access: Access) -> None:
-        self.access = access
-
-    async def find(self) -> Access:
-        return self.access
-
-    async def changed(self) -> None:
-        await asyncio.Event().wait()
 
 
 class Setting:
@@ -40,7 +26,7 @@ class Setting:
     def __init__(self, server: FakeDns, key: str | None) -> None:
         self.server = server
         self.finder = Fixed(Access(Server(ADDRESS, server.port), key))
-        self.zone = DnsZone(DOMAIN, self.finder, timeout=0.6, transfer_timeout=0.6)
+        self.zone = DnsZone(DOMAIN, self.finder, TransferThread(), timeout=0.6, transfer_timeout=0.6)
 
     async def hosts(self, *, afresh: bool = False) -> set[str]:
         copy = await self.zone.transfer(afresh=afresh)

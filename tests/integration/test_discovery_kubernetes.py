@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fakes.discovery import Scene, becomes
+from tests.fakes.discovery import Scene, TransferThread, becomes
 from tests.stack.errors import StackError
 from vcenter_operator.common.kubernetes.api import Resource
 from vcenter_operator.common.kubernetes.platform import open_platform
@@ -45,7 +45,8 @@ class Cluster:
 
     def settings(self, **changes: float) -> DiscoverySettings:
         quick = {"dns_poll_every": 0.2, "dns_timeout": 1.0, "dns_retry_longest": 0.5, "zone_confirm_after": 0.5}
-        return DiscoverySettings.load(namespace=self.namespace, service_domain=self.zone.zone, **quick | changes)
+        quick |= {"zone_set_back_after": 0.5, **changes}
+        return DiscoverySettings.load(namespace=self.namespace, service_domain=self.zone.zone, **quick)
 
     def secret(self, **changes: str | None) -> None:
         """The Secret; None takes a key out."""
@@ -116,6 +117,10 @@ class Routed:
         self._finder = finder
         self._routes = routes
 
+    @property
+    def access(self) -> Access | None:
+        return self._finder.access
+
     async def find(self) -> Access:
         access = await self._finder.find()
         return Access(self._routes[access.server.address], access.tsig_key)
@@ -146,7 +151,7 @@ async def by_service(platform: Platform, settings: DiscoverySettings, routes: di
         incluster=False,
     )
     domain = platform.surroundings.domain
-    zone = DnsZone(domain, Routed(finder, routes), timeout=1.0, transfer_timeout=5.0)
+    zone = DnsZone(domain, Routed(finder, routes), TransferThread(), timeout=1.0, transfer_timeout=5.0)
     service = DiscoveryService(bus=platform.bus, store=platform.store, zone=zone, domain=domain, settings=settings)
     following = asyncio.create_task(finder.run())
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fakes.discovery import Scene, becomes, fqdn
+from tests.fakes.discovery import Bus, Scene, Told, becomes, fqdn
+from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ResyncRequest, Stage
 from vcenter_operator.common.record import Discovered
@@ -64,7 +66,7 @@ async def test_an_unchanged_serial_is_not_transferred_again(scene: Scene) -> Non
     assert len(scene.zone.transfers) == 1
 
 
-async def test_any_other_serial_is_transferred_even_a_lower_one(scene: Scene) -> None:
+async def test_any_other_serial_is_transferred_even_a_lower_one_in_the_end(scene: Scene) -> None:
     scene.zone.hold(TWO, serial=100)
     async with scene.discovery():
         await becomes(lambda: len(scene.heard) == 2, "both stated")
@@ -334,3 +336,150 @@ async def test_a_record_that_somebody_deleted_is_written_again_but_not_one_that_
         before = len(scene.of("vc-a-0"))
         await becomes(lambda: len(scene.of("vc-a-0")) > before + 2, "two rounds later")
         assert fqdn("vc-b-0") not in scene.store.records, "deleting its record forgets a vCenter that is gone"
+
+
+async def test_a_notify_is_followed_at_once(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"dns_poll_every": 3600.0})
+    told = Told()
+    async with scene.discovery(notifications=told):
+        await becomes(lambda: scene.zone.looks, "the first look")
+        scene.zone.hold(TWO)
+        told.tell()
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+
+
+async def test_a_flood_of_notifies_is_a_few_looks(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"dns_poll_every": 3600.0})
+    told = Told()
+    scene.zone.hold(TWO)
+    async with scene.discovery(notifications=told):
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        before, started = scene.zone.looks, time.monotonic()
+        for _ in range(1000):
+            told.tell()
+            await asyncio.sleep(0.001)
+        lasted = time.monotonic() - started
+    # Four in a second, and those after a hint that was not borne out.
+    assert 1 < scene.zone.looks - before < 8 * (lasted + 1)
+    assert len(scene.zone.transfers) == 1
+
+
+async def test_a_notify_that_reaches_the_replica_that_stands_by_is_passed_on_to_the_owner(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"dns_poll_every": 3600.0})
+    told = Told()
+    async with scene.discovery():
+        await becomes(lambda: scene.zone.looks, "the owner's first look")
+        async with scene.discovery(notifications=told):
+            scene.zone.hold(TWO)
+            told.tell()
+            await becomes(lambda: len(scene.heard) == 2, "both stated by the owner")
+    assert {change.revision.epoch for change in scene.heard} == {1}
+
+
+async def test_a_notify_that_nobody_can_be_told_of_does_no_harm(scene: Scene) -> None:
+    told = Told()
+
+    class Away(Bus):
+        async def request(self, request: ResyncRequest) -> None:
+            raise BusUnavailable("the broker is away")
+
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        with capture_logs() as logs:
+            async with scene.discovery(Away(scene.broker, scene.epochs), told):
+                told.tell()
+                await becomes(lambda: any("passed on" in entry["event"] for entry in logs), "said")
+
+
+async def test_a_notify_that_the_server_asked_does_not_bear_out_yet_is_looked_after_soon(scene: Scene) -> None:
+    """Of several servers one tells of the change, and another one, which is asked, has it a little later."""
+    scene.settings = scene.settings.model_copy(update={"dns_poll_every": 3600.0})
+    told = Told()
+    async with scene.discovery(notifications=told):
+        await becomes(lambda: scene.zone.looks, "the first look")
+        looks = scene.zone.looks
+        told.tell()
+        await becomes(lambda: scene.zone.looks > looks, "the look for the NOTIFY's sake")
+        scene.zone.hold(TWO)
+        await becomes(lambda: len(scene.heard) == 2, "both stated, without another word")
+
+
+async def test_a_server_that_lags_behind_states_nothing_old_and_a_zone_that_was_set_back_is_believed(
+    scene: Scene,
+) -> None:
+    scene.settings = scene.settings.model_copy(update={"zone_set_back_after": 0.5})
+    scene.zone.hold(TWO, serial=100)
+    with capture_logs() as logs:
+        async with scene.discovery():
+            await becomes(lambda: len(scene.heard) == 2, "both stated")
+            for _ in range(4):
+                scene.zone.hold({"vc-x-0": "10.0.0.9"}, serial=99)
+                await scene.zone.looked()
+                scene.zone.hold(TWO, serial=100)
+                await scene.zone.looked()
+            assert (len(scene.heard), len(scene.zone.transfers)) == (2, 1)
+            scene.zone.hold({"vc-a-0": "10.0.0.1", "vc-x-0": "10.0.0.9"}, serial=99)
+            await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": False, "vc-x-0": True}, "the set-back")
+            await becomes(lambda: scene.store.discovered(fqdn("vc-a-0")).serial == 99, "recorded for the next owner")
+            assert len(scene.of("vc-a-0")) == 1
+    assert (
+        len([entry for entry in logs if "an older serial" in entry["event"] and entry["log_level"] == "warning"]) == 1
+    )
+    assert any("went backwards" in entry["event"] for entry in logs)
+
+
+async def test_who_takes_over_from_a_server_that_lags_behind_states_nothing_old(scene: Scene) -> None:
+    """What was believed is in the record, so that the next owner knows it."""
+    scene.settings = scene.settings.model_copy(update={"zone_set_back_after": 3600.0})
+    scene.zone.hold(TWO, serial=100)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+    scene.zone.hold({"vc-x-0": "10.0.0.9"}, serial=99)
+    async with scene.discovery():
+        for _ in range(3):
+            await scene.zone.looked()
+        assert len(scene.heard) == 2
+        scene.zone.hold(TWO, serial=100)
+        scene.zone.tell()
+        await becomes(lambda: len(scene.heard) == 4, "both stated anew")
+    assert set(scene.told()) == {"vc-a-0", "vc-b-0"}
+
+
+async def test_a_transfer_from_a_server_behind_the_one_that_stated_the_serial_is_no_zone(scene: Scene) -> None:
+    scene.zone.hold(TWO, serial=100)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        scene.zone.stated = 101
+        scene.zone.hold({"vc-x-0": "10.0.0.9"}, serial=99)
+        await becomes(lambda: len(scene.zone.transfers) > 1, "transferred")
+        scene.zone.stated = None
+        scene.zone.hold(TWO | {"vc-c-0": "10.0.0.3"}, serial=101)
+        await becomes(lambda: len(scene.heard) == 3, "the newer one")
+    assert scene.told() == {"vc-a-0": True, "vc-b-0": True, "vc-c-0": True}
+
+
+async def test_a_second_look_at_a_server_that_lags_behind_settles_nothing(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"zone_set_back_after": 3600.0})
+    scene.zone.hold(FOUR, serial=100)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 4, "four stated")
+        scene.zone.hold({"vc-a-0": "10.0.0.1"}, serial=101)
+        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
+        scene.zone.hold(FOUR, serial=100)
+        for _ in range(3):
+            await scene.zone.looked()
+        assert condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld")
+        scene.zone.hold({"vc-a-0": "10.0.0.1"}, serial=101)
+        await becomes(lambda: list(scene.told().values()).count(False) == 3, "confirmed")
+
+
+async def test_one_source_alone_is_set_back_at_once(scene: Scene) -> None:
+    """As a zone file: there is nobody that it could lag behind."""
+    scene.settings = scene.settings.model_copy(update={"zone_set_back_after": 3600.0})
+    scene.zone.may_lag = False
+    scene.zone.hold(TWO, serial=100)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        scene.zone.hold(TWO | {"vc-c-0": "10.0.0.3"}, serial=3)
+        await becomes(lambda: "vc-c-0" in scene.told(), "the newcomer stated")

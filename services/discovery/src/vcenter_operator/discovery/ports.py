@@ -23,6 +23,14 @@ class ZoneUnavailable(TransientError):
 class Zone(Protocol):
     """The zone of the domain. Every method but `changed` ends within the adapter's timeouts."""
 
+    @property
+    def may_lag(self) -> bool:
+        """Whether several servers may answer, so that an older version than the last does not say that it was set
+
+        back.
+        """
+        ...
+
     async def version(self) -> Version:
         """The version that is there now; cheap. Raises ZoneUnavailable."""
         ...
@@ -63,10 +71,23 @@ class Access:
 class Finder(Protocol):
     """Knows where the DNS server is, and learns of its moves by itself."""
 
+    @property
+    def access(self) -> Access | None:
+        """What `find` would return at once; None: nothing is known."""
+        ...
+
     async def find(self) -> Access:
         """Raises ZoneUnavailable while no server is known."""
         ...
 
     async def changed(self) -> None:
         """Returns when the server or the key is another than at the last call. May be cancelled at any time."""
+        ...
+
+
+class Notifications(Protocol):
+    """What says from outside that the zone changed (RFC 1996)."""
+
+    async def heard(self) -> None:
+        """Returns when something was heard since the last call. May be cancelled at any time."""
         ...

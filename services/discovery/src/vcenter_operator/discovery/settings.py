@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, IPvAnyAddress
 
 from vcenter_operator.common.settings import Settings
 
@@ -22,5 +22,11 @@ class DiscoverySettings(Settings):
     """A zone that lost more than this share of its vCenters at once is held as unknown until confirmed."""
     zone_confirm_after: float = Field(default=10.0, gt=0)
     """Until the second look at a zone that is held."""
+    zone_set_back_after: float = Field(default=60.0, ge=0)
+    """How long only older serials have to be seen until the zone counts as set back, and not a server as lagging."""
     zone_unreadable_after: float = Field(default=30.0, ge=0)
     """How long the zone may be unreadable before the vCenters' conditions say so."""
+    notify_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where NOTIFY (RFC 1996) is listened for, UDP and TCP; None: not at all, and changes are seen at the next look."""
+    notify_address: IPvAnyAddress | None = None
+    """The address to listen on; None: every one of this host's, IPv4 and IPv6."""

@@ -15,13 +15,20 @@ from vcenter_operator.common.telemetry import logger
 from vcenter_operator.discovery.core import conditions
 from vcenter_operator.discovery.core.changes import Revisions, Sighting, changes
 from vcenter_operator.discovery.core.conditions import Trouble
+from vcenter_operator.discovery.core.lineage import LOOKS, Lineage, Standing
 from vcenter_operator.discovery.core.plausibility import Doubt, doubt
+from vcenter_operator.discovery.core.serial import is_newer
 from vcenter_operator.discovery.core.zone import Version, ZoneCopy, vcenters
 from vcenter_operator.discovery.outbox import Outbox
 from vcenter_operator.discovery.ports import Zone, ZoneUnavailable
 from vcenter_operator.discovery.settings import DiscoverySettings
 
 log = logger(__name__)
+
+_AFTER_A_HINT = (0.5, 1.0, 2.0)
+"""Seconds between looks after a hint that was not borne out: the server asked may lag behind the one that told."""
+_BEHIND_AGAIN = 1.0
+"""Seconds until the next look where the serial was stated by one server, and the transfer answered by one behind it."""
 
 
 @dataclass
@@ -65,6 +72,11 @@ class ZoneWatch:
         """What was stated in this epoch."""
         self._version: Version | None = None
         """Of the zone that was looked at last, believed or not."""
+        self._lineage = Lineage(patience=settings.zone_set_back_after if zone.may_lag else 0)
+        self._told_of_lag = False
+        self._hint = asyncio.Event()
+        self._hinted: list[float] = []
+        """Pauses between the next looks."""
         self._held: _Held | None = None
         self._reading = _Reading()
 
@@ -80,6 +92,10 @@ class ZoneWatch:
     def say_again(self, host: str | None = None) -> None:
         """Repeats the current statement about one vCenter, or all."""
         self._outbox.say_again(host)
+
+    def look(self) -> None:
+        """Somebody says that the zone changed: looks now."""
+        self._hint.set()
 
     async def _remember(self) -> None:
         """Reads the record: what is there and not in the zone is gone, however long nobody looked."""
@@ -100,6 +116,7 @@ class ZoneWatch:
             if record.discovered is not None:
                 self._known[record.host] = record.discovered
                 self._outbox.remember(record)
+        self._lineage.remember(section.serial for section in self._known.values())
 
     async def _repeat(self) -> None:
         while True:
@@ -121,35 +138,72 @@ class ZoneWatch:
         if self._held is not None and not self._reading.failures:
             await asyncio.sleep(seconds)
             return
+        changed = asyncio.create_task(self._zone.changed(), name="zone changed")
+        hint = asyncio.create_task(self._hint.wait(), name="hint")
         try:
-            async with asyncio.timeout(seconds):
-                await self._zone.changed()
-        except TimeoutError:
-            pass
+            done, _ = await asyncio.wait({changed, hint}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            changed.cancel()
+            hint.cancel()
 
     async def _look(self) -> float:
         """One look at the zone. Seconds until the next."""
+        if self._hint.is_set():
+            self._hint.clear()
+            self._hinted = list(_AFTER_A_HINT)
         try:
-            copy = await self._read()
+            version = await self._zone.version()
+            standing = self._lineage.weigh(version.serial, time.monotonic())
+            copy = await self._read(version, standing)
             self._succeeded()
             if copy is not None:
+                self._hinted = []
                 self._judge(copy)
                 self._version = copy.version
         except Exception as error:
             return self._failed(error)
         if self._held is not None:
             return self._settings.zone_confirm_after
-        return _jittered(self._settings.dns_poll_every)
+        regular = self._settings.dns_poll_every
+        if self._lineage.doubted:
+            regular = min(regular, self._settings.zone_set_back_after / LOOKS)
+        elif self._version != version:
+            regular = min(regular, _BEHIND_AGAIN)
+        if self._hinted:
+            regular = min(regular, self._hinted.pop(0))
+        return _jittered(regular)
 
-    async def _read(self) -> ZoneCopy | None:
-        """A complete zone, if there is one that was not looked at yet."""
-        if self._held is not None:
-            return await self._zone.transfer(afresh=True)
-        if self._version is not None and await self._zone.version() == self._version:
+    async def _read(self, version: Version, standing: Standing) -> ZoneCopy | None:
+        """A complete zone, if there is one that was not looked at yet and is not older than what is known."""
+        if standing is Standing.BEHIND:
+            self._tell_of_lag(version)
             return None
-        return await self._zone.transfer()
+        if self._held is None and version == self._version:
+            return None
+        copy = await self._zone.transfer(afresh=self._held is not None or standing is Standing.SET_BACK)
+        if self._lineage.is_behind(copy.version.serial):
+            if standing is not Standing.SET_BACK:
+                self._tell_of_lag(copy.version)
+                return None
+            log.warning("the zone's serial went backwards", serial=copy.version.serial, was=self._lineage.newest)
+        return copy
+
+    def _tell_of_lag(self, version: Version) -> None:
+        tell = log.debug if self._told_of_lag else log.warning
+        self._told_of_lag = True
+        tell(
+            "an older serial than is known: a server that lags behind another, or a zone that was set back; believed "
+            "once nothing else has been seen for a while",
+            server=version.source,
+            serial=version.serial,
+            known=self._lineage.newest,
+            seconds=self._settings.zone_set_back_after,
+        )
 
     def _judge(self, copy: ZoneCopy) -> None:
+        self._lineage.accept(copy.version.serial)
         found = vcenters(copy.names, self._domain)
         known = {host for host, section in self._known.items() if section.present}
         earlier = self._held.doubt if self._held is not None else None
@@ -186,6 +240,12 @@ class ZoneWatch:
                 present=sighting.present, serial=serial, revision=revision, addresses=sighting.addresses
             )
             self._outbox.state(change, self._section(host))
+
+        for host, section in self._known.items():
+            # After a set-back, what is recorded would be newer than all that follows.
+            if is_newer(section.serial, serial):
+                self._known[host] = section.model_copy(update={"serial": serial})
+                self._outbox.annotate(host, self._section(host))
 
     def _failed(self, error: Exception) -> float:
         """What is known stays. Seconds until the next attempt."""

@@ -13,7 +13,7 @@ import dns.zone
 from vcenter_operator.common.embedded import files
 from vcenter_operator.common.embedded.site import Site, SiteDescription
 from vcenter_operator.common.telemetry import logger
-from vcenter_operator.discovery.adapters.dns import entries
+from vcenter_operator.discovery.adapters.records import entries
 from vcenter_operator.discovery.core.zone import Entry, Version, ZoneCopy
 from vcenter_operator.discovery.ports import ZoneUnavailable
 
@@ -25,6 +25,8 @@ _WATCH_AGAIN = 1.0
 
 class SiteZone:
     """Follows the site file and the zone file while `run` does."""
+
+    may_lag = False
 
     def __init__(self, site: Site, domain: str) -> None:
         self._site = site
@@ -107,7 +109,7 @@ class ZoneFile:
             raise ZoneUnavailable(_UNREADABLE, f"{self.path}: {error.strerror}") from error
         except (dns.exception.DNSException, ValueError) as error:
             raise ZoneUnavailable(_UNREADABLE, f"{self.path}: {error}") from error
-        copy = ZoneCopy(Version(str(self.path), int(zone.get_soa().serial)), entries(zone))
+        copy = ZoneCopy(Version(str(self.path), int(zone.get_soa().serial)), entries(zone, self.domain))
         self._copy, self._stamp = self._accepted(copy), stamp
         return self._copy
 

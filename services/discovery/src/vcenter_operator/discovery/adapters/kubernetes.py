@@ -39,6 +39,11 @@ class ServiceFinder:
         self._known = asyncio.Event()
         self._changed = asyncio.Event()
 
+    @property
+    def access(self) -> Access | None:
+        """See `Finder.access`."""
+        return self._found if isinstance(self._found, Access) else None
+
     async def find(self) -> Access:
         """See `Finder.find`. Waits a little (`patience`) where nothing is known yet."""
         try:

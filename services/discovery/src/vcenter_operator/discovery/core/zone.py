@@ -31,23 +31,21 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class ZoneCopy:
-    """One complete version of the zone: every name with an A, AAAA or CNAME record."""
+    """What one complete version of the zone has that counts: its vCenters, and what their aliases lead to."""
 
     version: Version
     names: Mapping[str, Entry]
 
 
 def vcenters(names: Mapping[str, Entry], domain: str) -> dict[str, tuple[str, ...]]:
-    r"""The vCenters of a zone: FQDN to its sorted addresses, none where an alias leads out of the zone or nowhere.
+    """The vCenters of a zone: FQDN to its sorted addresses, none where an alias leads out of the zone or nowhere."""
+    return {name: _addresses(names, name) for name in sorted(names) if is_vcenter(name, domain)}
 
-    By the contract the first label matches `^vc-[a-z]+-\d+$`, directly under the domain.
-    """
+
+def is_vcenter(name: str, domain: str) -> bool:
+    r"""Whether a name is a vCenter's by the contract: `^vc-[a-z]+-\d+$`, directly under the domain."""
     suffix = f".{domain}"
-    return {
-        name: _addresses(names, name)
-        for name in sorted(names)
-        if name.endswith(suffix) and _LABEL.fullmatch(name.removesuffix(suffix))
-    }
+    return name.endswith(suffix) and _LABEL.fullmatch(name.removesuffix(suffix)) is not None
 
 
 def _addresses(names: Mapping[str, Entry], name: str) -> tuple[str, ...]:

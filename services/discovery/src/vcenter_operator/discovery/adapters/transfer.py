@@ -1,0 +1,215 @@
+"""A zone transfer: IXFR (RFC 1995) or AXFR (RFC 5936) over TCP, signed with TSIG where a key is set.
+
+It blocks, and keeps the interpreter busy for seconds where the zone is large: it belongs into a process of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.query
+import dns.rdatatype
+import dns.tsig
+import dns.versioned
+import dns.xfr
+import dns.zone
+
+from vcenter_operator.discovery.adapters.failures import INCOMPLETE, translated
+from vcenter_operator.discovery.adapters.records import entries, serial
+from vcenter_operator.discovery.adapters.soa import signing_key
+from vcenter_operator.discovery.core.serial import is_newer
+from vcenter_operator.discovery.core.zone import Entry
+from vcenter_operator.discovery.ports import Access, Server, ZoneUnavailable
+
+_NOT_CURED_BY_AXFR = (dns.exception.Timeout, dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadTime)
+_LARGEST = 512 * 1024 * 1024
+"""Bytes of a transfer: nobody's zone, but a server that never ends."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to transfer, and from where."""
+
+    domain: str
+    address: str
+    port: int
+    tsig_key: str | None = field(repr=False)
+    asked: int | None
+    """The serial that the server stated last, where it was asked."""
+    afresh: bool
+    timeout: float
+    """Seconds for the connection, and for each next message."""
+    within: float
+    """Seconds for all of it."""
+
+    @property
+    def access(self) -> Access:
+        """The server and the key."""
+        return Access(Server(self.address, self.port), self.tsig_key)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A complete zone."""
+
+    serial: int
+    how: str
+    """`AXFR`, `IXFR`, or `none` where the server turned out to have nothing newer than the copy."""
+    names: dict[str, Entry]
+    """What counts of it; see `records.entries`."""
+    size: int
+    """How many names the zone has."""
+    problem: str | None = None
+    """Why it is not an incremental transfer, where one was tried."""
+
+
+class Transfers:
+    """Keeps the last complete copy of the zone, from which an incremental transfer starts."""
+
+    def __init__(self) -> None:
+        self._copy: dns.versioned.Zone | None = None
+        self._copied_from: tuple[str, Server] | None = None
+
+    def transfer(self, order: Order) -> Outcome:
+        """Incremental where an earlier copy of this server's allows it, whole otherwise. Raises ZoneUnavailable."""
+        with translated(order.access, f"transferring the zone {order.domain}"):
+            zone, how, problem = self._transferred(order)
+            _check(zone, order)
+            names = entries(zone, order.domain)
+        self._copy, self._copied_from = zone, (order.domain, order.access.server)
+        return Outcome(serial(zone), how, names, len(zone.nodes), problem)
+
+    def _transferred(self, order: Order) -> tuple[dns.versioned.Zone, str, str | None]:
+        base = None if order.afresh else self._base(order)
+        # Whatever happens to an incremental transfer, the next attempt starts from nothing.
+        self._copy = None
+        problem = None
+        if base is not None:
+            before = serial(base)
+            try:
+                _receive(order, base, whole=False)
+            except _NOT_CURED_BY_AXFR:
+                raise
+            except dns.xfr.SerialWentBackwards:
+                if order.asked is not None:
+                    return base, "none", "this server is behind the one that stated the serial"
+                problem = "the serial went backwards"
+            except dns.exception.DNSException as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                return base, "IXFR" if serial(base) != before else "none", None
+        fresh = dns.versioned.Zone(dns.name.from_text(order.domain), relativize=False)
+        _receive(order, fresh, whole=True)
+        return fresh, "AXFR", problem
+
+    def _base(self, order: Order) -> dns.versioned.Zone | None:
+        """The copy to start an incremental transfer from; None where it is another server's, or not older."""
+        if self._copy is None or self._copied_from != (order.domain, order.access.server):
+            return None
+        ours = serial(self._copy)
+        backwards = order.asked is not None and order.asked != ours and not is_newer(order.asked, ours)
+        return None if backwards else self._copy
+
+
+def _receive(order: Order, zone: dns.versioned.Zone, *, whole: bool) -> None:
+    query, base = dns.xfr.make_query(zone, serial=None if whole else 0)
+    if order.tsig_key is not None:
+        key = signing_key(order.tsig_key)
+        query.use_tsig({key.name: key}, key.name)
+    kind = query.question[0].rdtype
+    with _Reader(order, query.to_wire()) as messages, dns.xfr.Inbound(zone, kind, base) as inbound:
+        done, first, context = False, True, None
+        while not done:
+            message = dns.message.from_wire(
+                messages.next(),
+                keyring=query.keyring,
+                request_mac=query.mac,
+                xfr=True,
+                origin=zone.from_wire_origin(),
+                tsig_ctx=context,
+                multi=True,
+                one_rr_per_rrset=kind == dns.rdatatype.IXFR,
+            )
+            if not query.is_response(message, xfr_continuation=not first):
+                raise dns.query.BadResponse
+            done, first, context = inbound.process_message(message), False, message.tsig_ctx
+
+
+def _check(zone: dns.versioned.Zone, order: Order) -> None:
+    try:
+        zone.check_origin()
+    except dns.zone.NoSOA:
+        problem = "no SOA record at its apex"
+    except dns.zone.NoNS:
+        problem = "no NS record at its apex"
+    else:
+        return
+    raise ZoneUnavailable(INCOMPLETE, f"DNS server {order.access.server}: the zone {order.domain} has {problem}")
+
+
+class _Reader:
+    """Takes the server's messages as they come, while those before are parsed.
+
+    Servers cut off whoever reads slowly (Knot after half a second), and parsing is slow.
+    """
+
+    def __init__(self, order: Order, query: bytes) -> None:
+        self._order = order
+        self._deadline = time.monotonic() + order.within
+        self._messages: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        self._socket = socket.create_connection((order.address, order.port), min(order.timeout, order.within))
+        self._thread = threading.Thread(target=self._read, name="transfer", daemon=True)
+        self._query = query
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with suppress(OSError):  # it has ended already
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+    def next(self) -> bytes:
+        """The next message. Raises TimeoutError, EOFError, OSError, ValueError."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        try:
+            message = self._messages.get(timeout=min(left, self._order.timeout))
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def _read(self) -> None:
+        try:
+            self._socket.sendall(struct.pack("!H", len(self._query)) + self._query)
+            taken = 0
+            with self._socket.makefile("rb") as stream:
+                while taken < _LARGEST:
+                    (length,) = struct.unpack("!H", _exactly(stream.read(2), 2))
+                    self._messages.put(_exactly(stream.read(length), length))
+                    taken += length
+            raise ValueError(f"the zone takes more than {_LARGEST} bytes")
+        except Exception as error:
+            self._messages.put(error)
+
+
+def _exactly(data: bytes | None, length: int) -> bytes:
+    if data is None or len(data) < length:
+        raise EOFError
+    return data
