@@ -172,8 +172,8 @@ async def test_a_record_that_others_write_at_the_same_time_is_read_again(region:
         async def list(self) -> list[Record]:
             return await region.store.list()
 
-        async def get(self, host: str) -> Record | None:
-            return await region.store.get(host)
+        async def get(self, host: str, *, fresh: bool = True) -> Record | None:
+            return await region.store.get(host, fresh=fresh)
 
         async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
             if self.left:
@@ -620,10 +620,10 @@ async def test_what_was_removed_by_hand_is_noticed_and_put_back(region: Region) 
 
 async def test_a_vcenter_whose_objects_cannot_be_listed_blocks_no_other(region: Region) -> None:
     class Partly(Watched):
-        async def owned(self, host: str, places: Collection[Place]) -> Holdings:
+        async def owned(self, host: str, places: Collection[Place], *, afresh: bool = True) -> Holdings:
             if host == OTHER:
                 raise TransientError("forbidden")
-            return await super().owned(host, places)
+            return await super().owned(host, places, afresh=afresh)
 
     async with region.applier():
         await region.state(stated(manifest(A)), stated(manifest(B, OTHER), host=OTHER))

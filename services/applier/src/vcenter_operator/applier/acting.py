@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -59,14 +60,14 @@ class Acting:
     def __init__(
         self,
         cluster: Cluster,
-        places: asyncio.Semaphore,
+        place: Callable[[], AbstractAsyncContextManager[None]],
         guard: Guard,
         manifest_of: Callable[[Change], dict[str, Any]],
         *,
         own_namespace: str,
     ) -> None:
         self._cluster = cluster
-        self._places = places
+        self._place = place
         self._guard = guard
         self._manifest_of = manifest_of
         self._own_namespace = own_namespace
@@ -126,7 +127,7 @@ class Acting:
     ) -> Holdings:
         if (kinds, namespaces) == (holdings.kinds, holdings.namespaces):
             return holdings
-        async with self._places:
+        async with self._place():
             await self._cluster.contain(host, kinds, namespaces, self._guard)
         return replace(holdings, kinds=kinds, namespaces=namespaces)
 
@@ -140,7 +141,7 @@ class Acting:
 
     async def _try(self, item: _I, act: Callable[[_I], Awaitable[None]]) -> None:
         result = self._result
-        async with self._places:
+        async with self._place():
             if result.stopped is not None:
                 result.undone.append(item.id)
                 return

@@ -52,6 +52,15 @@ class Holdings:
     """Of `kinds`: those that the server does not know just now, so that nothing can be said of their objects."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known without asking. It may be a moment behind: then a write finds that the object has `Changed`."""
+
+    holdings: Holdings
+    others: Mapping[ObjectId, Observed] = field(default_factory=dict)
+    """What else stands under ids that were asked for, as far as it can be known."""
+
+
 class Cluster(Protocol):
     """The cluster. Every method may raise TransientError, and writes PermanentError, as their words say."""
 
@@ -60,11 +69,26 @@ class Cluster(Protocol):
         """Whether nothing is changed by the writes."""
         ...
 
-    async def owned(self, host: str, places: Collection[Place]) -> Holdings:
-        """Everything in the vCenter's ApplySet, complete, as it is now.
+    def listen(self, noticed: Callable[[str], None]) -> None:
+        """Calls back with a vCenter whenever somebody else changed what it owns, where that is noticed at all."""
+        ...
+
+    def known(self, host: str, places: Collection[Place], ids: Collection[ObjectId]) -> Known | None:
+        """Everything in the vCenter's ApplySet as far as that is known at once; None: it has to be looked at.
+
+        `ids` should be there. PermanentError: the set is another tool's.
+        """
+        ...
+
+    async def owned(self, host: str, places: Collection[Place], *, afresh: bool = True) -> Holdings:
+        """Everything in the vCenter's ApplySet, complete; as it is now, if `afresh`.
 
         Looked for in what the parent names and in `places` besides. PermanentError: the set is another tool's.
         """
+        ...
+
+    def forget(self, host: str) -> None:
+        """A vCenter is not worked for any more."""
         ...
 
     async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:

@@ -18,8 +18,9 @@ from vcenter_operator.applier.core.describe import describe_object, summarize
 from vcenter_operator.applier.core.outcome import Outcome
 from vcenter_operator.applier.core.plan import plan
 from vcenter_operator.applier.core.settling import foreseen, section
-from vcenter_operator.applier.ports import Cluster, Freeze, Frozen, OnPlan
-from vcenter_operator.applier.recording import Acceptance, Recorder
+from vcenter_operator.applier.places import Places
+from vcenter_operator.applier.ports import Changed, Cluster, Freeze, Frozen, OnPlan
+from vcenter_operator.applier.recording import Recorder
 from vcenter_operator.applier.state import LEFT, VCenterState
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus.port import Bus
@@ -27,6 +28,7 @@ from vcenter_operator.common.configuration import ConfigurationSource
 from vcenter_operator.common.errors import ConfigurationError, OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import ResyncRequest, Stage
+from vcenter_operator.common.record.port import Applied
 from vcenter_operator.common.sealing import Keyring
 from vcenter_operator.common.telemetry import logger
 
@@ -36,6 +38,10 @@ _ROUNDS = 3
 """How often a plan is made anew at once because something changed meanwhile; then the statement is delivered again."""
 _ASK_AGAIN_AFTER = 5.0
 """Seconds after which the same manifest is asked for again."""
+
+
+class Superseded(Exception):
+    """Something newer was acted on: there is nothing to be done any more."""
 
 
 class Reconciler:
@@ -53,6 +59,7 @@ class Reconciler:
         policy: Policy,
         concurrency: int,
         look_every: float,
+        relist_every: float,
         try_refused_after: float,
         on_plan: OnPlan | None,
         now: Callable[[], datetime],
@@ -64,29 +71,29 @@ class Reconciler:
         self._freeze = freeze
         self._own_namespace = own_namespace
         self._policy = policy
-        self._places = asyncio.Semaphore(concurrency)
+        self._places = Places(concurrency)
         self._look_every = look_every
+        self._relist_every = relist_every
         self._try_refused_after = try_refused_after
         self._on_plan = on_plan
         self._now = now
 
-    async def reconcile(self, state: VCenterState, *, recorded: bool = False, look: bool = False) -> None:
+    async def reconcile(self, state: VCenterState, *, again: bool = False, afresh: bool = False) -> None:
         """Plans and acts until there is nothing left that can be done now. Raises TransientError for the rest.
 
-        `recorded`: the record was read just now. `look`: look afresh even where the plan from memory is empty.
+        `again`: no new statement came; nothing is told then unless something is to be done. `afresh`: look at
+        everything, also where it is known. Raises Superseded.
         """
         done = Result()
         try:
-            if look:
+            if again:
                 await self._recorder.keep(state)
-            if look or state.holdings is None:
+            if afresh or (not self._know(state) and state.holdings is None):
                 await self.look(state)
             intended = self._plan(state)
             if not intended.quiet:
-                if not recorded and await self._newer_was_acted_on(state):
-                    return
                 intended = await self._act(state, intended, done)
-            elif look:
+            elif again:
                 await self._narrow(state, [])
         except OwnershipLost:
             raise
@@ -95,37 +102,81 @@ class Reconciler:
             raise
         asked = await self._ask(state, intended) if done.stopped is None else ()
         outcome = _outcome(done, asked, dry_run=self._cluster.dry_run)
-        if not look or outcome.changed or not intended.quiet:
+        if not again or outcome.changed or not intended.quiet:
             self._tell(state, intended, outcome)
         await self._conclude(state, intended, outcome, done)
         _raise_what_is_left(intended, done)
 
     async def _act(self, state: VCenterState, intended: Plan, done: Result) -> Plan:
-        """Looks, plans and carries out, again where something changed meanwhile. Returns the plan that was last."""
+        """Carries out what is planned, again where something changed meanwhile. Returns the plan that was last.
+
+        What is known without asking is good enough to begin with: what it was wrong about shows as changed.
+        """
         for attempt in range(_ROUNDS):
-            await self._freeze.look()
+            if attempt or not self._know(state):
+                await self.look(state)
+                intended = self._plan(state)
+                if attempt and intended.quiet:
+                    done.undone = []
+                    return intended
             try:
-                self._freeze.check()
+                await self._prepare(state, intended)
             except Frozen as frozen:
                 done.stopped = frozen
                 return intended
-            await self.look(state)
-            intended = self._plan(state)
-            if attempt and intended.quiet:
-                done.undone = []
-                return intended
-            await self._foresee(state, intended)
+            except Changed:
+                done.undone = _touched(intended)
+                continue
             done.add(await self._carry_out(state, intended))
             if done.stopped is not None or not done.undone:
                 return intended
         return intended
 
-    async def _foresee(self, state: VCenterState, intended: Plan) -> None:
-        assert state.applied is not None
-        owned, budget = _owned(state), self._policy.budget
-        await self._recorder.conclude(
-            state, foreseen(state.applied, intended, owned=owned, budget=budget, now=self._now())
+    async def _prepare(self, state: VCenterState, intended: Plan) -> None:
+        """What has to be so before anything is written: the record says what is acted on, and nothing is frozen.
+
+        Raises Superseded, Frozen, Changed: the record is not what was planned by, and TransientError.
+        """
+        assert state.delta is not None
+        planned_by = self._acting_on(state, state.applied)
+
+        def acting(applied: Applied | None) -> Applied | None:
+            base = self._acting_on(state, applied)
+            if base is not None and base != planned_by:
+                raise Changed(f"the record of {state.host} changed since it was planned")
+            return base and foreseen(base, intended, owned=_owned(state), budget=self._policy.budget, now=self._now())
+
+        stored, looked = await asyncio.gather(
+            self._recorder.store(state, acting, afresh=True), self._freeze.look(), return_exceptions=True
         )
+        for failed in (stored, looked):
+            if isinstance(failed, BaseException):
+                raise failed
+        if not stored:
+            raise Superseded
+        self._freeze.check()
+
+    def _acting_on(self, state: VCenterState, applied: Applied | None) -> Applied | None:
+        """The section with the delta as what is acted on; None: something newer is."""
+        assert state.delta is not None
+        provenance = state.delta.provenance
+        if applied is None:
+            return Applied(acted_on=provenance)
+        if provenance.older_than(applied.acted_on):
+            return None
+        return applied.model_copy(update={"acted_on": provenance})
+
+    def _know(self, state: VCenterState) -> bool:
+        """Takes over what is known without asking; False: it has to be looked at."""
+        index = state.delta.index if state.delta else {}
+        known = self._cluster.known(state.host, state.places, index)
+        if known is None:
+            return False
+        objects = known.holdings.objects
+        strangers = {one: seen for one, seen in state.strangers.items() if one in index and one not in objects}
+        state.others = {**strangers, **known.others}
+        state.holdings = known.holdings
+        return True
 
     async def _carry_out(self, state: VCenterState, intended: Plan) -> Result:
         assert state.holdings is not None
@@ -152,7 +203,9 @@ class Reconciler:
             state.ownership.verify()
             self._freeze.check()
 
-        return Acting(self._cluster, self._places, guard, manifest_of, own_namespace=self._own_namespace)
+        return Acting(
+            self._cluster, lambda: self._places.taken(state.host), guard, manifest_of, own_namespace=self._own_namespace
+        )
 
     async def _narrow(self, state: VCenterState, kept: list[ObjectId]) -> None:
         """A parent that names too much costs a list or two, no more: that this fails does not make the work fail."""
@@ -177,25 +230,24 @@ class Reconciler:
         }
         return {**manifest, "metadata": metadata}
 
-    async def look(self, state: VCenterState) -> None:
+    async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
         """Reads all that is owned, and what stands under the ids of the index."""
-        holdings = await self._cluster.owned(state.host, state.places)
+        holdings = await self._cluster.owned(state.host, state.places, afresh=afresh)
         index = state.delta.index if state.delta else {}
         missing = [object_id for object_id in index if object_id not in holdings.objects]
         found = await self._cluster.occupants(state.host, missing) if missing else {}
         ours = {object_id: one for object_id, one in found.items() if one.host == state.host}
         state.others = {object_id: one for object_id, one in found.items() if object_id not in ours}
+        state.strangers = state.others
         state.holdings = replace(holdings, objects={**holdings.objects, **ours})
-        state.look_at = time.monotonic() + self._look_every * random.uniform(0.8, 1.2)  # noqa: S311
+        index = state.delta.index if state.delta else {}
+        told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None
+        every = self._relist_every if told else self._look_every
+        state.look_at = time.monotonic() + every * random.uniform(0.8, 1.2)  # noqa: S311
 
     def _plan(self, state: VCenterState) -> Plan:
         assert state.delta is not None
         return plan(state.observed, state.delta, state.memory(time.monotonic()), self._policy, self._now())
-
-    async def _newer_was_acted_on(self, state: VCenterState) -> bool:
-        assert state.delta is not None
-        acceptance = await self._recorder.accept(state, state.delta.provenance, afresh=True)
-        return acceptance is Acceptance.OLDER
 
     def _remember_refusals(self, state: VCenterState, intended: Plan, result: Result) -> None:
         digests = {change.id: change.digest for change in (*intended.creates, *intended.updates)}
@@ -238,30 +290,33 @@ class Reconciler:
             self._on_plan(state.host, intended, outcome)
 
     async def _conclude(self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result) -> None:
-        assert state.delta is not None
-        assert state.applied is not None
-        written = section(
-            state.applied,
-            state.delta,
-            intended,
-            outcome,
-            gone=[*done.deleted, *done.handed_over],
-            owned=_owned(state),
-            budget=self._policy.budget,
-            now=self._now(),
-        )
-        await self._recorder.conclude(state, written)
+        """Stores what came of it, unless something newer was acted on meanwhile."""
+        delta, owned, now = state.delta, _owned(state), self._now()
+        assert delta is not None
+
+        def concluded(applied: Applied | None) -> Applied | None:
+            base = self._acting_on(state, applied)
+            gone = [*done.deleted, *done.handed_over]
+            return base and section(
+                base, delta, intended, outcome, gone=gone, owned=owned, budget=self._policy.budget, now=now
+            )
+
+        await self._recorder.store(state, concluded)
 
     async def _conclude_broken(self, state: VCenterState, done: Result, error: Exception) -> None:
         """Shows why the work broke off, and remembers what was done before. That this fails too is no news."""
         outcome = replace(_outcome(done, (), dry_run=self._cluster.dry_run), interrupted=str(error))
         with suppress(TransientError):
-            if state.holdings is None:
-                assert state.applied is not None
-                shown = conditions(Plan(state.host), outcome)
-                await self._recorder.conclude(state, state.applied.model_copy(update={"conditions": shown}))
-            else:
+            if state.holdings is not None:
                 await self._conclude(state, self._plan(state), outcome, done)
+                return
+            shown = conditions(Plan(state.host), outcome)
+            await self._recorder.store(
+                state,
+                lambda applied: (
+                    (base := self._acting_on(state, applied)) and base.model_copy(update={"conditions": shown})
+                ),
+            )
 
 
 def _owned(state: VCenterState) -> int:
@@ -298,6 +353,11 @@ def _raise_what_is_left(intended: Plan, done: Result) -> None:
     ):
         if items:
             raise TransientError(f"{describe_object(items[0])}{_more(items)}: {what}")
+
+
+def _touched(intended: Plan) -> list[ObjectId]:
+    changes = (intended.creates, intended.updates, intended.deletes, intended.handovers, intended.claims)
+    return [item.id for items in changes for item in items]
 
 
 def _more(items: Sequence[object]) -> str:

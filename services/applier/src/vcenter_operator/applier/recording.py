@@ -1,9 +1,12 @@
-"""The applier's section of the record: what was acted on is stored before it is acted on, by compare-and-swap."""
+"""The applier's section of the record: what was acted on is stored before it is acted on, by compare-and-swap.
+
+What is decided by may be a moment old, where the store knows the record without asking: then the write is refused, the
+record is read, and it is decided again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.errors import StaleRecord, TransientError
@@ -15,16 +18,8 @@ log = logger(__name__)
 
 _TRIES = 8
 
-
-class Acceptance(Enum):
-    """What the record says to a delta."""
-
-    OLDER = auto()
-    """Something newer was acted on: it is to be dropped."""
-    KNOWN = auto()
-    """It is what was acted on last, as far as this process knows."""
-    STORED = auto()
-    """It is the newest now, by the record as it is."""
+Change = Callable[[Applied | None], Applied | None]
+"""The section to be stored instead of this one; None: none, since something newer was acted on."""
 
 
 class Recorder:
@@ -33,60 +28,56 @@ class Recorder:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def accept(self, state: VCenterState, provenance: Provenance, *, afresh: bool = False) -> Acceptance:
-        """Whether a delta of this provenance is to be worked on. If so, nothing older will be from now on.
+    async def is_newest(self, state: VCenterState, provenance: Provenance) -> bool:
+        """Whether nothing newer than this was acted on, or is about to be, as far as is known.
 
-        With `afresh` the record is read in any case. Raises TransientError, OwnershipLost.
+        Raises TransientError.
         """
-        if state.applied is not None and not afresh:
-            if provenance.older_than(state.applied.acted_on):
-                return Acceptance.OLDER
-            if provenance == state.applied.acted_on:
-                return Acceptance.KNOWN
+        if state.delta is not None and provenance.older_than(state.delta.provenance):
+            return False
+        if state.applied is None or state.applied.acted_on != provenance:
+            await self._read(state, fresh=False)
+        return state.applied is None or not provenance.older_than(state.applied.acted_on)
 
-        def newest(applied: Applied | None) -> Applied | None:
-            if applied is None:
-                return Applied(acted_on=provenance)
-            if provenance.older_than(applied.acted_on):
-                return None
-            return applied.model_copy(update={"acted_on": provenance})
+    async def store(self, state: VCenterState, change: Change, *, afresh: bool = False) -> bool:
+        """Stores what is made of the section as it is, if it is different. False: something newer was acted on.
 
-        return Acceptance.STORED if await self._swap(state, newest) else Acceptance.OLDER
-
-    async def conclude(self, state: VCenterState, section: Applied) -> None:
-        """Stores what came of it, unless something newer was acted on meanwhile."""
-        if section == state.applied:
-            return
-        await self._swap(
-            state, lambda applied: section if applied is None or applied.acted_on == section.acted_on else None
-        )
+        With `afresh` the record is read where nothing is to be written. Raises TransientError, OwnershipLost.
+        """
+        for attempt in range(_TRIES):
+            if attempt:
+                await self._read(state, fresh=True)
+            wanted = change(state.applied)
+            if wanted is None:
+                return False
+            if wanted == state.applied:
+                if attempt or not afresh:
+                    return True
+                continue
+            state.ownership.verify()
+            version = state.record.version if state.record else None
+            try:
+                state.record = await self._store.write(state.host, wanted, version=version)
+            except StaleRecord:
+                continue
+            state.applied = state.record.applied or wanted
+            return True
+        raise TransientError(f"VCenter {state.host}: its record is written by others all the time")
 
     async def keep(self, state: VCenterState) -> None:
         """Writes the section again where somebody deleted it: the next owner has to know what was acted on."""
-        if state.applied is None:
+        applied = state.applied
+        if applied is None:
             return
-        record = await self._store.get(state.host)
+        record = await self._store.get(state.host, fresh=False)
         if record is None or (record.applied is None and Stage.APPLIER not in record.problems):
             log.warning("the record was deleted: written again", vcenter=state.host)
             state.ownership.verify()
-            await self._store.write(state.host, state.applied, version=record.version if record else None)
+            version = record.version if record else None
+            state.record = await self._store.write(state.host, applied, version=version)
 
-    async def _swap(self, state: VCenterState, change: Callable[[Applied | None], Applied | None]) -> bool:
-        for _ in range(_TRIES):
-            record = await self._store.get(state.host)
-            if record is not None:
-                record.check(Stage.APPLIER)
-            applied = record.applied if record else None
-            wanted = change(applied)
-            if wanted is None:
-                state.applied = applied
-                return False
-            if wanted != applied:
-                state.ownership.verify()
-                try:
-                    await self._store.write(state.host, wanted, version=record.version if record else None)
-                except StaleRecord:
-                    continue
-            state.applied = wanted
-            return True
-        raise TransientError(f"VCenter {state.host}: its record is written by others all the time")
+    async def _read(self, state: VCenterState, *, fresh: bool) -> None:
+        record = await self._store.get(state.host, fresh=fresh)
+        if record is not None:
+            record.check(Stage.APPLIER)
+        state.record, state.applied = record, record.applied if record else None

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from math import inf
 
 from vcenter_operator.applier.core.decisions import Policy
 from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
-from vcenter_operator.applier.reconciling import Reconciler
-from vcenter_operator.applier.recording import Acceptance, Recorder
+from vcenter_operator.applier.reconciling import Reconciler, Superseded
+from vcenter_operator.applier.recording import Recorder
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Bus, Ownership
@@ -46,6 +48,7 @@ class ApplierService:
         policy: Policy | None = None,
         concurrency: int = 10,
         look_every: float = 300.0,
+        relist_every: float = 3600.0,
         try_refused_after: float = 600.0,
         on_plan: OnPlan | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -65,31 +68,39 @@ class ApplierService:
             policy=policy or Policy(),
             concurrency=concurrency,
             look_every=look_every,
+            relist_every=relist_every,
             try_refused_after=try_refused_after,
             on_plan=on_plan,
             now=now,
         )
+        self._cluster = cluster
         self._states: dict[str, VCenterState] = {}
+        self._looking: set[str] = set()
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
         """Works until cancelled."""
+        self._cluster.listen(self._noticed)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._bus.serve(Stage.APPLIER, self), name="applier")
-            group.create_task(self._keep_looking(), name="applier looks")
+            group.create_task(self._keep_looking(group), name="applier looks")
 
     async def take(self, ownership: Ownership) -> None:
         """Finds what the partition's vCenters own, then asks the renderer to state all of it."""
         records = await self._store.list()
         mine = [record for record in records if self._partition(Stage.APPLIER, record.host) == ownership.partition]
         for record in mine:
-            state = self._states[record.host] = VCenterState(record.host, ownership)
-            state.applied = record.applied
+            state = VCenterState(record.host, ownership, record=record, applied=record.applied)
+            self._states[record.host] = state
         await asyncio.gather(*(self._first_look(self._states[record.host]) for record in mine))
         await self._bus.request(ResyncRequest(stage=Stage.RENDERER, partition=ownership.partition))
 
     async def release(self, ownership: Ownership) -> None:
         """Forgets the partition's vCenters."""
-        self._states = {host: state for host, state in self._states.items() if state.ownership is not ownership}
+        for host, state in list(self._states.items()):
+            if state.ownership is ownership:
+                del self._states[host]
+                self._cluster.forget(host)
 
     async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
         """Nobody is downstream."""
@@ -102,37 +113,54 @@ class ApplierService:
         if state is None or state.ownership is not ownership:
             state = self._states[statement.host] = VCenterState(statement.host, ownership)
         async with state.lock:
-            acceptance = await self._recorder.accept(state, statement.provenance)
-            if acceptance is Acceptance.OLDER:
+            try:
+                if not await self._recorder.is_newest(state, statement.provenance):
+                    raise Superseded
+                state.accept(statement)
+                await self._reconciler.reconcile(state)
+            except Superseded:
                 log.info("dropped: something newer was acted on", vcenter=statement.host)
-                return
-            state.accept(statement)
-            await self._reconciler.reconcile(state, recorded=acceptance is Acceptance.STORED)
+        if state.noticed:
+            self._due.set()
 
     async def _first_look(self, state: VCenterState) -> None:
         """One vCenter whose objects cannot be read does not keep the partition: its own statements fail."""
         try:
             async with self._first_looks:
-                await self._reconciler.look(state)
+                await self._reconciler.look(state, afresh=False)
         except (TransientError, PermanentError) as error:
             log.warning("objects not listed", vcenter=state.host, error=str(error))
 
-    async def _keep_looking(self) -> None:
-        """Looks at what is owned now and then, and again soon where that left something to be done."""
+    def _noticed(self, host: str) -> None:
+        """Somebody else changed something of this vCenter's."""
+        if (state := self._states.get(host)) is not None:
+            state.noticed = True
+            self._due.set()
+
+    async def _keep_looking(self, group: asyncio.TaskGroup) -> None:
+        """Looks where something was noticed, at all that is owned now and then, and soon where that left work."""
         while True:
-            await asyncio.sleep(min(1.0, self._look_every / 4))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(1.0, self._look_every / 4)):
+                    await self._due.wait()
+            self._due.clear()
+            now = time.monotonic()
             for state in list(self._states.values()):
                 # One that is being worked on must not keep the others waiting.
-                if state.delta is not None and not state.lock.locked() and time.monotonic() >= state.look_at:
-                    await self._look_again(state)
+                if state.delta is None or state.lock.locked() or state.host in self._looking:
+                    continue
+                if state.noticed or now >= min(state.look_at, state.retry_at):
+                    self._looking.add(state.host)
+                    group.create_task(self._look_again(state, afresh=now >= state.look_at))
 
-    async def _look_again(self, state: VCenterState) -> None:
+    async def _look_again(self, state: VCenterState, *, afresh: bool) -> None:
         async with state.lock:
-            if not state.ownership.held:
-                return
+            state.noticed, state.retry_at = False, inf
             try:
-                await self._reconciler.reconcile(state, look=True)
-            except OwnershipLost:
+                if not state.ownership.held:
+                    return
+                await self._reconciler.reconcile(state, again=True, afresh=afresh)
+            except (OwnershipLost, Superseded):
                 return
             except (TransientError, PermanentError) as error:
                 log.info("look at what is owned", vcenter=state.host, error=str(error))
@@ -141,8 +169,12 @@ class ApplierService:
             else:
                 state.failures = 0
                 return
+            finally:
+                self._looking.discard(state.host)
+                if state.noticed:
+                    self._due.set()
             state.failures += 1
-            state.look_at = time.monotonic() + min(self._look_every, _LOOK_DELAYS.after(state.failures))
+            state.retry_at = time.monotonic() + min(self._look_every, _LOOK_DELAYS.after(state.failures))
 
     def _partition(self, stage: Stage, host: str) -> int:
         return self._bus.topology.partition(stage, host)

@@ -16,7 +16,9 @@ class ApplierSettings(ManifestSettings):
     request_timeout: float = Field(default=30.0, gt=0, le=300)
     """Seconds that the API server has for an answer."""
     look_every: float = Field(default=300.0, gt=0)
-    """Seconds between two looks at all that is owned, by which changes of ownership by hand are noticed."""
+    """Seconds between two looks at all that is owned, where it is not watched."""
+    relist_every: float = Field(default=3600.0, gt=0)
+    """Seconds between two looks at what is watched: the net under the watches."""
     try_refused_after: float = Field(default=600.0, gt=0)
     """Seconds after which an object that the server refused for good is tried again unchanged."""
     deletion_share: float = Field(default=1 / 3, ge=0, le=1)

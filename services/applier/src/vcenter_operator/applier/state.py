@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from vcenter_operator.applier.core.decisions import Memory, Plan, Refusal
 from vcenter_operator.applier.core.observed import GroupKind, Observed
@@ -12,7 +13,7 @@ from vcenter_operator.applier.ports import Holdings, Place
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import IndexEntry, ManifestDelta
-from vcenter_operator.common.record.port import Applied
+from vcenter_operator.common.record.port import Applied, Record
 
 LEFT = "left as it is"
 
@@ -25,12 +26,18 @@ class VCenterState:
     ownership: Ownership
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One piece of work at a time: a statement, or a look."""
+    record: Record | None = None
+    """The record as it was read or written last."""
     applied: Applied | None = None
-    """The record's section as it was read or written last."""
+    """Its section that is the applier's."""
     holdings: Holdings | None = None
     """What is owned; None: not looked yet."""
     others: dict[ObjectId, Observed] = field(default_factory=dict)
     """What else stands under ids of the index."""
+    strangers: dict[ObjectId, Observed] = field(default_factory=dict)
+    """Of `others`, those that only a look shows."""
+    noticed: bool = False
+    """Something of what it owns was changed by somebody else."""
     delta: ManifestDelta | None = None
     """The newest that was accepted, without manifests."""
     bodies: dict[ObjectId, tuple[str, bytes]] = field(default_factory=dict)
@@ -41,6 +48,8 @@ class VCenterState:
     """Digest of the manifests that were asked for, and when (monotonic)."""
     look_at: float = 0.0
     """When (monotonic) everything owned is looked at again."""
+    retry_at: float = inf
+    """When (monotonic) it is planned again, because something was left to be done."""
     failures: int = 0
     """How often in a row such a look left something to be done."""
     shown: frozenset[tuple[str, ObjectId, str]] = frozenset()

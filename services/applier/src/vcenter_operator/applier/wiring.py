@@ -27,17 +27,24 @@ async def on_kubernetes(
         KubernetesCluster,
     )
     from vcenter_operator.common.kubernetes.api import Api  # noqa: PLC0415
+    from vcenter_operator.common.kubernetes.record import KubernetesStore  # noqa: PLC0415
 
     assert platform.kubernetes is not None
-    kind = DryRunCluster if platform.dry_run else KubernetesCluster
     api = Api(platform.kubernetes, timeout=settings.request_timeout)
     own_namespace = platform.surroundings.own_namespace
     await platform.require_keys()
-    cluster = kind(api, own_namespace, concurrency=settings.concurrency)
     if platform.dry_run:
-        yield _service(settings, platform, cluster, NeverFrozen(), on_plan)
+        dry = DryRunCluster(api, own_namespace, concurrency=settings.concurrency)
+        yield _service(settings, platform, dry, NeverFrozen(), on_plan)
         return
-    async with ConfigMapFreeze.watching(platform.kubernetes, own_namespace) as freeze:
+    assert isinstance(platform.store, KubernetesStore)
+    async with (
+        platform.store.following() as records,
+        KubernetesCluster(api, own_namespace, concurrency=settings.concurrency, records=records).watching(
+            platform.kubernetes
+        ) as cluster,
+        ConfigMapFreeze.watching(platform.kubernetes, own_namespace) as freeze,
+    ):
         yield _service(settings, platform, cluster, freeze, on_plan)
 
 
@@ -76,6 +83,7 @@ def _service(
         policy=policy_of(settings),
         concurrency=settings.concurrency,
         look_every=settings.look_every,
+        relist_every=settings.relist_every,
         try_refused_after=settings.try_refused_after,
         on_plan=on_plan,
     )

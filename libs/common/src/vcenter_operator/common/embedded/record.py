@@ -32,7 +32,7 @@ class FolderStore:
         """See `Store.list`. A file that cannot be read is an error: remove it, and the vCenter was never seen."""
         return await self._in_thread(lambda: [record_of(_read(path)) for path in sorted(self._folder.glob("*.yaml"))])
 
-    async def get(self, host: str) -> Record | None:
+    async def get(self, host: str, *, fresh: bool = True) -> Record | None:  # noqa: ARG002 - a file is read at once
         """See `Store.get`."""
         path = self._path(host)
         return await self._in_thread(lambda: record_of(_read(path)) if path.exists() else None)
@@ -62,9 +62,7 @@ class FolderStore:
             replace_file(path, yaml.safe_dump(written, sort_keys=False, width=120))
         return record_of(written)
 
-    def _resource(
-        self, host: str, version: str, status: dict[str, Any], before: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _resource(self, host: str, version: str, status: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
         """The whole resource; what people wrote on it stays."""
         metadata = {"name": host, "namespace": self._namespace, "resourceVersion": version}
         if annotations := (before.get("metadata") or {}).get("annotations"):

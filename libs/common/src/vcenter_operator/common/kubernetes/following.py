@@ -47,6 +47,7 @@ class Follower(ABC):
         self._metadata_only = metadata_only
         self._task: asyncio.Task[None] | None = None
         self._current = False
+        self._attempted = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -72,6 +73,11 @@ class Follower(ABC):
 
         The other side may be gone without a word: then it takes the connection's timeouts to notice.
         """
+        return self._current
+
+    async def attempted(self) -> bool:
+        """Waits until it was tried to list it; whether it is current by then."""
+        await self._attempted.wait()
         return self._current
 
     @property
@@ -104,6 +110,7 @@ class Follower(ABC):
                 if not self._current:
                     await self._list(anyhow=True)
                     self._current = True
+                    self._attempted.set()
                 self._current = await self._follow()
             except Expired:
                 self._current = False
@@ -113,6 +120,7 @@ class Follower(ABC):
             except Exception:
                 log.exception("watch failed", kind=self.resource.plural, again_in=round(delay, 1))
                 self._current = False
+            self._attempted.set()
             delay = _FIRST_DELAY if time.monotonic() - began > _LASTED else min(delay * 2, _LONGEST_DELAY)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -69,7 +69,7 @@ class KubernetesStore:
 
     async def _found(self, host: str, *, fresh: bool) -> dict[str, Any] | None:
         if not fresh and self._view is not None and self._view.current:
-            return self._view.resource(host)
+            return self._view.named(host)
         found = await self._api.get(self._vcenters.path(host))
         return None if found is None else self._seen(found)
 

@@ -22,7 +22,7 @@ import yaml
 
 from vcenter_operator.applier.adapters.manifestfile import is_named, manifest_path, manifest_text
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed, observe
-from vcenter_operator.applier.ports import Changed, Frozen, Guard, Holdings, Place
+from vcenter_operator.applier.ports import Changed, Frozen, Guard, Holdings, Known, Place
 from vcenter_operator.common import labels
 from vcenter_operator.common.embedded.files import replace_file
 from vcenter_operator.common.errors import TransientError
@@ -44,7 +44,23 @@ class FolderCluster:
         self._lock = Lock()
         self._read: dict[Path, tuple[tuple[int, int, int], dict[str, Any], str]] = {}
 
-    async def owned(self, host: str, places: Collection[Place]) -> Holdings:  # noqa: ARG002 - all is in one folder
+    def listen(self, noticed: Callable[[str], None]) -> None:
+        """See `Cluster.listen`: files are looked at now and then."""
+
+    def known(self, host: str, places: Collection[Place], ids: Collection[ObjectId]) -> Known | None:  # noqa: ARG002
+        """See `Cluster.known`: nothing."""
+        return None
+
+    def forget(self, host: str) -> None:
+        """See `Cluster.forget`."""
+
+    async def owned(
+        self,
+        host: str,
+        places: Collection[Place],  # noqa: ARG002 - all is in one folder
+        *,
+        afresh: bool = True,  # noqa: ARG002
+    ) -> Holdings:
         """See `Cluster.owned`."""
         found = await self._in_thread(lambda: [one for one in self._all(host) if one.host == host])
         kinds = frozenset(GroupKind.of(one.id) for one in found)

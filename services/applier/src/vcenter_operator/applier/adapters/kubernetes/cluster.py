@@ -7,25 +7,31 @@ appeared under the id since it was seen to be free wins, and shows as a conflict
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
+
+from kubernetes_asyncio.client import ApiClient
 
 from vcenter_operator.applier.adapters.kubernetes.failures import at_the_port
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds, Served
-from vcenter_operator.applier.adapters.kubernetes.parent import Parents
+from vcenter_operator.applier.adapters.kubernetes.live import Live
+from vcenter_operator.applier.adapters.kubernetes.parent import Parents, Scope
 from vcenter_operator.applier.adapters.kubernetes.reading import Reading
 from vcenter_operator.applier.adapters.kubernetes.writing import DryRunWrites, RealWrites
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed
-from vcenter_operator.applier.ports import Changed, Guard, Holdings, Place
+from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, Place
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api
 from vcenter_operator.common.kubernetes.errors import Conflict, NotFound, Rejected
+from vcenter_operator.common.kubernetes.recordview import RecordView
 
 _T = TypeVar("_T")
 _TRIES = 3
+_NEVER = "1"
 
 
 class KubernetesCluster:
@@ -34,22 +40,78 @@ class KubernetesCluster:
     dry_run: ClassVar[bool] = False
     _writes_of: ClassVar[type[RealWrites | DryRunWrites]] = RealWrites
 
-    def __init__(self, api: Api, namespace: str, *, concurrency: int = 10) -> None:
+    def __init__(self, api: Api, namespace: str, *, concurrency: int = 10, records: RecordView | None = None) -> None:
         self._api = api
         self._namespace = namespace
         self._kinds = Kinds(api)
         self._reading = Reading(api, self._kinds, namespace, concurrency)
         self._writes = self._writes_of(api)
-        self._parents = Parents(api, self._writes, namespace)
+        self._records = records
+        self._parents = Parents(api, self._writes, namespace, records)
+        self._live: Live | None = None
 
-    async def owned(self, host: str, places: Collection[Place]) -> Holdings:
-        """See `Cluster.owned`: one list for each kind and namespace."""
+    @asynccontextmanager
+    async def watching(self, client: ApiClient) -> AsyncIterator[Self]:
+        """While entered, what is owned is watched, and known without asking."""
+        self._live = Live(client, self._kinds, self._reading, self._namespace)
+        try:
+            yield self
+        finally:
+            await self._live.close()
+            self._live = None
+
+    def listen(self, noticed: Callable[[str], None]) -> None:
+        """See `Cluster.listen`: changes of the parent count too."""
+        if self._live is not None:
+            self._live.noticed = noticed
+        if self._records is not None:
+            self._records.listen(noticed)
+
+    def known(self, host: str, places: Collection[Place], ids: Collection[ObjectId]) -> Known | None:
+        """See `Cluster.known`: what is not in any ApplySet cannot be known."""
+        if self._live is None or (scope := self._parents.known_scope(host)) is None:
+            return None
+        objects = self._live.members(host, self._within(scope, places))
+        if objects is None:
+            return None
+        return Known(Holdings(objects, scope.kinds, scope.namespaces), self._live.others(host, ids))
+
+    async def owned(self, host: str, places: Collection[Place], *, afresh: bool = True) -> Holdings:
+        """See `Cluster.owned`: one list for each kind and namespace, unless all of them are watched."""
         with at_the_port():
-            scope = await self._parents.scope(host)
-            within = {self._namespace, *scope.namespaces}
-            named = {(kind, namespace) for kind in scope.kinds for namespace in (*within, "")}
-            objects, unserved = await self._reading.members(host, {*named, *places})
+            scope = None if afresh else self._parents.known_scope(host)
+            if scope is None:
+                scope = await self._parents.scope(host)
+            wanted = self._within(scope, places)
+            if self._live is not None:
+                await self._live.follow(host, wanted)
+                if not afresh and (objects := self._live.members(host, wanted)) is not None:
+                    return Holdings(objects, scope.kinds, scope.namespaces)
+            objects, unserved = await self._listed(host, wanted)
         return Holdings(objects, scope.kinds, scope.namespaces, frozenset(unserved & scope.kinds))
+
+    async def _listed(self, host: str, places: set[Place]) -> tuple[dict[ObjectId, Observed], set[GroupKind]]:
+        """What is there now, and which kinds are not served."""
+        objects: dict[ObjectId, Observed] = {}
+        unserved: set[GroupKind] = set()
+        for place, listed in (await self._reading.members(host, places)).items():
+            if listed is None:
+                unserved.add(place[0])
+                continue
+            objects |= {one.id: one for one in listed.objects}
+            if self._live is not None:
+                self._live.listed(host, place, listed)
+        return objects, unserved
+
+    def _within(self, scope: Scope, places: Collection[Place]) -> set[Place]:
+        """Where members may be: what the parent names, and these places."""
+        namespaces = {self._namespace, *scope.namespaces, ""}
+        return {*places, *((kind, namespace) for kind in scope.kinds for namespace in namespaces)}
+
+    def forget(self, host: str) -> None:
+        """See `Cluster.forget`."""
+        if self._live is not None:
+            self._live.forget(host)
 
     async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
         """See `Cluster.occupants`: few are asked for one by one, many by a list of their namespace."""
@@ -73,7 +135,7 @@ class KubernetesCluster:
             except NotFound:
                 self._kinds.forget(object_id.group)
                 raise
-            return self._reading.observed(object_id, answer["metadata"], host)
+            return self._seen(object_id, answer, host)
 
     async def delete(self, current: Observed, guard: Guard) -> None:
         """See `Cluster.delete`: with uid and resourceVersion as preconditions, in the background."""
@@ -83,6 +145,8 @@ class KubernetesCluster:
 
             async def attempt(one: Observed) -> None:
                 await self._writes.delete(guard, path, uid=one.uid, version=one.version)
+                if self._live is not None:
+                    self._live.deleted(one)
 
             await self._still(current, attempt)
 
@@ -112,12 +176,22 @@ class KubernetesCluster:
         self, path: str, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
     ) -> dict[str, Any]:
         if current is None:
-            return await self._writes.apply(guard, path, manifest, force=False)
+            return await self._create(path, manifest, guard)
 
         async def attempt(one: Observed) -> dict[str, Any]:
             return await self._writes.apply(guard, path, _only_if(manifest, one), force=True)
 
         return await self._still(current, attempt)
+
+    async def _create(self, path: str, manifest: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
+        """A resourceVersion that no object has: whatever stands there is a conflict, even if no field were one."""
+        metadata = {**manifest.get("metadata", {}), "resourceVersion": _NEVER}
+        try:
+            return await self._writes.apply(guard, path, {**manifest, "metadata": metadata}, force=False)
+        except Conflict:
+            if await self._api.get(path, metadata_only=True) is not None:
+                raise
+        return await self._writes.apply(guard, path, manifest, force=False)
 
     async def _replace(self, path: str, manifest: Mapping[str, Any], current: Observed, guard: Guard) -> dict[str, Any]:
         """Finalizers and owners that others set are theirs, and stay."""
@@ -137,7 +211,14 @@ class KubernetesCluster:
             if (path := await self._path(current)) is None:
                 raise TransientError(f"{GroupKind.of(current.id)} is not served just now")
             body = {"metadata": {"uid": current.uid, "resourceVersion": current.version, **metadata}}
-            await self._writes.patch(guard, path, body)
+            self._seen(current.id, await self._writes.patch(guard, path, body), current.host)
+
+    def _seen(self, object_id: ObjectId, answer: Mapping[str, Any], host: str | None) -> Observed:
+        """The object as a write left it."""
+        one = self._reading.observed(object_id, answer["metadata"], *([host] if host else []))
+        if self._live is not None:
+            self._live.wrote(one, answer["metadata"])
+        return one
 
     async def _still(self, current: Observed, attempt: Callable[[Observed], Awaitable[_T]]) -> _T:
         """Does something to an object as it is, as long as nothing but its version changed since it was planned."""

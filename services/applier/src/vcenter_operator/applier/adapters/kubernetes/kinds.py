@@ -51,6 +51,11 @@ class Kinds:
                 await self._ask(kind.group)
         return self._known(kind, version)
 
+    def misfits(self, kind: GroupKind, namespace: str) -> bool:
+        """Whether the kind is known, and its scope is not that of the place."""
+        served = self._known(kind, None)
+        return served is not None and served.namespaced != bool(namespace)
+
     def forget(self, group: str) -> None:
         """What was known of a group turned out to be wrong."""
         self._versions.pop(group, None)

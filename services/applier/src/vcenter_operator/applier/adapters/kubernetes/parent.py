@@ -18,6 +18,7 @@ from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.kubernetes.api import Api
 from vcenter_operator.common.kubernetes.crds import VCENTERS
+from vcenter_operator.common.kubernetes.recordview import RecordView
 
 _TOOL = "vcenter-operator"
 TOOLING = f"{_TOOL}/v{version('vcenter-operator-applier')}"
@@ -34,8 +35,9 @@ class Scope(NamedTuple):
 class Parents:
     """The `VCenter` resources in the operator's namespace, as parents."""
 
-    def __init__(self, api: Api, writes: Writes, namespace: str) -> None:
+    def __init__(self, api: Api, writes: Writes, namespace: str, view: RecordView | None = None) -> None:
         self._api = api
+        self._view = view
         self._writes = writes
         self._namespace = namespace
         self._vcenters = replace(VCENTERS, namespace=namespace)
@@ -47,6 +49,13 @@ class Parents:
             PermanentError: the set belongs to another tool, or its id is not the one made from its name.
         """
         found = await self._api.get(self._vcenters.path(host), metadata_only=True)
+        return self._scope(host, found["metadata"] if found else {})
+
+    def known_scope(self, host: str) -> Scope | None:
+        """The same, without asking; None: it has to be asked for."""
+        if self._view is None or not self._view.current:
+            return None
+        found = self._view.named(host)
         return self._scope(host, found["metadata"] if found else {})
 
     async def contain(self, host: str, kinds: Collection[GroupKind], namespaces: Collection[str], guard: Guard) -> None:
@@ -68,7 +77,9 @@ class Parents:
                 "annotations": annotations,
             },
         }
-        await self._writes.apply(guard, self._vcenters.path(host), body, force=True, manager=PARENT_MANAGER)
+        written = await self._writes.apply(guard, self._vcenters.path(host), body, force=True, manager=PARENT_MANAGER)
+        if self._view is not None:
+            self._view.wrote(self._view.reduced(written))
 
     def _scope(self, host: str, metadata: dict[str, Any]) -> Scope:
         annotations = metadata.get("annotations") or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds
 from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
@@ -19,6 +19,13 @@ _LIST_FROM = 10
 """So many ids of one kind in one namespace, and one list costs less than asking for each."""
 
 
+class Listed(NamedTuple):
+    """Objects of one kind in one namespace, as they were at a resourceVersion."""
+
+    objects: list[Observed]
+    revision: int
+
+
 class Reading:
     """Reads of metadata, at most `concurrency` at once."""
 
@@ -28,17 +35,11 @@ class Reading:
         self._namespace = namespace
         self._places = asyncio.Semaphore(concurrency)
 
-    async def members(self, host: str, places: Collection[Place]) -> tuple[dict[ObjectId, Observed], set[GroupKind]]:
-        """The objects of the vCenter's ApplySet in these places, and the kinds that are not served."""
-        found = await asyncio.gather(*(self._members(host, kind, namespace) for kind, namespace in sorted(set(places))))
-        objects: dict[ObjectId, Observed] = {}
-        unserved: set[GroupKind] = set()
-        for (kind, _), members in zip(sorted(set(places)), found, strict=True):
-            if members is None:
-                unserved.add(kind)
-            else:
-                objects |= {one.id: one for one in members if one.host == host}
-        return objects, unserved
+    async def members(self, host: str, places: Collection[Place]) -> dict[Place, Listed | None]:
+        """The objects of the vCenter's ApplySet in these places; None where the kind is not served."""
+        wanted = sorted(set(places))
+        found = await asyncio.gather(*(self._members(host, place) for place in wanted))
+        return dict(zip(wanted, found, strict=True))
 
     async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
         """What stands under these ids."""
@@ -60,28 +61,34 @@ class Reading:
 
     def observed(self, object_id: ObjectId, metadata: Mapping[str, Any], *hosts: str) -> Observed:
         """What metadata says, be it of an answer or of a list."""
-        managers = {entry.get("manager") for entry in metadata.get("managedFields") or ()}
-        return observe(object_id, metadata, namespace=self._namespace, hosts=hosts, ours=FIELD_MANAGER in managers)
+        ours = self.is_ours(metadata)
+        return observe(object_id, metadata, namespace=self._namespace, hosts=hosts, ours=ours)
 
-    async def _members(self, host: str, kind: GroupKind, namespace: str) -> list[Observed] | None:
+    def is_ours(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether we ever wrote it."""
+        return any(entry.get("manager") == FIELD_MANAGER for entry in metadata.get("managedFields") or ())
+
+    async def _members(self, host: str, place: Place) -> Listed | None:
         selector = f"{PART_OF}={applyset_id(host, self._namespace)}"
-        return await self._listed(host, (kind, namespace), selector)
+        listed = await self._listed(host, place, selector)
+        return listed and listed._replace(objects=[one for one in listed.objects if one.host == host])
 
     async def _occupants(self, host: str, place: Place, ids: list[ObjectId]) -> list[Observed]:
         if len(ids) < _LIST_FROM:
             found = await asyncio.gather(*(self.one(object_id, host) for object_id in ids))
             return [one for one in found if one is not None]
         wanted = set(ids)
-        return [one for one in await self._listed(host, place, None) or () if one.id in wanted]
+        listed = await self._listed(host, place, None)
+        return [one for one in listed.objects if one.id in wanted] if listed else []
 
-    async def _listed(self, host: str, place: Place, selector: str | None) -> list[Observed] | None:
+    async def _listed(self, host: str, place: Place, selector: str | None) -> Listed | None:
         """None: the kind is not served. A kind's scope decides where it is looked for, not the place's namespace."""
         kind, namespace = place
         served = await self._kinds.find(kind)
         if served is None:
             return None
         if served.namespaced != bool(namespace):
-            return []
+            return Listed([], 0)
         try:
             async with self._places:
                 path = served.resource.path(namespace=namespace)
@@ -89,7 +96,7 @@ class Reading:
         except NotFound:
             self._kinds.forget(kind.group)
             return None
-        return [self._of_item(host, kind, item["metadata"]) for item in listing.items]
+        return Listed([self._of_item(host, kind, item["metadata"]) for item in listing.items], listing.resource_version)
 
     def _of_item(self, host: str, kind: GroupKind, metadata: Mapping[str, Any]) -> Observed:
         object_id = ObjectId(kind.group, kind.kind, metadata.get("namespace") or "", metadata["name"])
