@@ -11,6 +11,7 @@ from vcenter_operator.common.record.port import (
     Discovered,
     OwnedSample,
     RecordedCluster,
+    RefusedLogins,
     Rendered,
     Section,
 )
@@ -28,6 +29,7 @@ DISCOVERED = Discovered(
 )
 COLLECTED = Collected(
     revision=Revision(12, 1),
+    refused=RefusedLogins(times=3, last=NOW, secret=2**40),
     clusters=(
         RecordedCluster(
             moid="domain-c7",

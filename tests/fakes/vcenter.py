@@ -43,6 +43,7 @@ class FakeVCenter:
         """None: any will do."""
         self.endpoints: list[Endpoint] = []
         """Of each login that was tried."""
+        self.probes = 0
         self.open = 0
         """Sessions."""
         self.readings = 0
@@ -69,6 +70,10 @@ class FakeVCenter:
         event = asyncio.Event()
         self._changed.add(event)
         return FakeSession(self, event)
+
+    async def probe(self) -> None:
+        self.probes += 1
+        await self.check()
 
     async def check(self) -> None:
         if self.hanging:
@@ -128,3 +133,9 @@ class FakeVCenters:
         if vcenter is None:
             raise Unreachable("Connection refused")
         return await vcenter.log_on(endpoint, credentials)
+
+    async def probe(self, endpoint: Endpoint) -> None:
+        vcenter = self.vcenters.get(endpoint.host)
+        if vcenter is None:
+            raise Unreachable("Connection refused")
+        await vcenter.probe()

@@ -59,11 +59,17 @@ class Secret:
 
     def __init__(self, password: str = "seed") -> None:
         self._changed = asyncio.Event()
-        self.configuration = Configuration.parse({"username": "operator", "password": password})
+        self._values = {"username": "operator", "password": password}
+        self.configuration = Configuration.parse(self._values, 1)
 
     def set(self, password: str) -> None:
         """Changes the password in the Secret."""
-        self.configuration = Configuration.parse({"username": "operator", "password": password})
+        self.put(password=password)
+
+    def put(self, **values: str) -> None:
+        """Changes keys of the Secret."""
+        self._values |= values
+        self.configuration = Configuration.parse(self._values, self.configuration.version + 1)
         self._changed.set()
 
     async def current(self) -> Configuration:
@@ -99,9 +105,9 @@ class JournalledStore(MemoryStore):
         self.journal = Journal() if journal is None else journal
         self.reads = 0
 
-    async def get(self, host: str) -> Record | None:
+    async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         self.reads += 1
-        return await super().get(host)
+        return await super().get(host, fresh=fresh)
 
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         self.journal.note(section)

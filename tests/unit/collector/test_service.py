@@ -208,8 +208,11 @@ async def test_a_vcenter_that_is_down_or_hangs_concerns_nobody_else_and_is_tried
         for host in (HOST, OTHER, third):
             await scene.say(present(host))
         await becomes(lambda: is_stated(scene, "productionb", host=third), "the third stated")
-        await becomes(lambda: len(down.endpoints) > 5, "tried again and again")
-        assert scene.shown("Connected") == ("Unreachable", "Connection refused")
+        await becomes(lambda: down.probes > 5, "tried again and again")
+        assert len(down.endpoints) == 3, "after three failures it has to answer a probe before a login is tried"
+        reason, message = scene.shown("Connected")
+        assert reason == "Unreachable"
+        assert message.startswith("Connection refused; failed 3 times in a row or more: only probed")
         assert not scene.inventories()
         down.failure = None
         await becomes(lambda: is_stated(scene, "productiona"), "stated once it is up")
@@ -225,7 +228,8 @@ async def test_a_session_that_breaks_is_replaced_and_states_nothing_new(scene: S
             vcenter.failure = failure
             vcenter.tell()
             vcenter.endpoints.clear()
-            await becomes(lambda: len(vcenter.endpoints) > 2, "tried again")
+            vcenter.probes = 0
+            await becomes(lambda: len(vcenter.endpoints) + vcenter.probes > 2, "tried again")
             assert vcenter.open == 0
             vcenter.failure = None
             await becomes(lambda: vcenter.open == 1, "logged on again")
@@ -236,6 +240,7 @@ async def test_a_session_that_breaks_is_replaced_and_states_nothing_new(scene: S
 
 async def test_three_refused_logins_are_enough_until_the_password_changes(scene: Scene) -> None:
     vcenter = scene.vcenter(A)
+    scene.vcenter(B, host=OTHER)
     vcenter.password = scene.secret.configuration.password_for(HOST)
     scene.secret.set("wrong")
     async with scene.collector():
@@ -243,18 +248,70 @@ async def test_three_refused_logins_are_enough_until_the_password_changes(scene:
         await becomes(lambda: "3 times in a row" in scene.shown("Connected")[1], "shown")
         assert len(vcenter.endpoints) == 3
         assert scene.shown("Connected")[0] == "LoginRefused"
-    # Whoever takes it over goes on counting: a rolling restart must not lock the account either.
+    # Whoever takes it over goes on waiting: neither a rolling restart nor a changed address may lock the account.
+    for epoch in (2, 3):
+        scene.renderer.heard.clear()
+        scene.store.reads = 0
+        async with scene.collector():
+            await scene.say(present())
+            await scene.say(present(revision=Revision(epoch, 2), addresses=(f"10.0.0.{epoch}",)))
+            await scene.say(present(OTHER))
+            await becomes(lambda: scene.known(OTHER), "another is stated")
+            await becomes(lambda: scene.store.reads > 1, "the record is read")
+            assert len(vcenter.endpoints) == 3
+            assert "3 times in a row" in scene.shown("Connected")[1]
     async with scene.collector():
-        await scene.say(present())
-        await becomes(lambda: len(vcenter.endpoints) == 4, "one more try")
-        await scene.say(present(revision=Revision(1, 2)))
-        scene.vcenter(B, host=OTHER)
-        await scene.say(present(OTHER))
-        await becomes(lambda: is_stated(scene, "productionb", host=OTHER), "another")
-        assert len(vcenter.endpoints) == 4
+        await scene.say(present(revision=Revision(4, 1)))
         scene.secret.set("seed")
         await becomes(lambda: is_stated(scene, "productiona"), "logged on with the new password")
-    assert len(vcenter.endpoints) == 5
+    assert len(vcenter.endpoints) == 4
+    assert scene.collected().refused is None
+
+
+async def test_an_unreachable_interlude_does_not_make_refused_logins_forgotten(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"login_pause": 0.2})
+    vcenter = scene.vcenter(A)
+    vcenter.password = "another"
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: len(vcenter.endpoints) == 4, "refused, and again after the pause")
+        vcenter.failure = Unreachable("Connection refused")
+        await becomes(lambda: scene.shown("Connected")[0] == "Unreachable", "the interlude")
+        tried = len(vcenter.endpoints)
+    scene.settings = scene.settings.model_copy(update={"login_pause": 3600})
+    async with scene.collector():
+        await scene.say(present())
+        vcenter.failure = None
+        scene.vcenter(B, host=OTHER)
+        await scene.say(present(OTHER))
+        await becomes(lambda: scene.known(OTHER), "another is stated")
+        refused = scene.collected().refused
+        assert refused is not None
+        assert refused.times >= 4
+        assert len(vcenter.endpoints) == tried, "the next owner rests too, though Unreachable was shown last"
+
+
+async def test_a_vcenter_that_ends_every_session_is_not_logged_on_to_again_and_again(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"retry_longest": 0.4})
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        for _ in range(3):
+            await becomes(lambda: vcenter.open == 1 and is_stated(scene, "productiona"), "logged on")
+            vcenter.failure = SessionEnded("over")
+            vcenter.tell()
+            await becomes(lambda: vcenter.open == 0, "ended")
+            vcenter.failure = None
+        assert vcenter.probes == 0
+        await becomes(lambda: vcenter.open == 1, "logged on once more")
+        assert vcenter.probes == 1, "the circuit was open, though every session had worked for a moment"
+        await asyncio.sleep(0.5)  # outlasts the longest delay
+        vcenter.failure = SessionEnded("over")
+        vcenter.tell()
+        await becomes(lambda: vcenter.open == 0, "ended")
+        vcenter.failure = None
+        await becomes(lambda: vcenter.open == 1, "logged on again")
+        assert vcenter.probes == 1, "a session that held closes the circuit"
 
 
 async def test_a_changed_password_is_used_at_once(scene: Scene) -> None:
@@ -265,6 +322,22 @@ async def test_a_changed_password_is_used_at_once(scene: Scene) -> None:
         scene.secret.set("changed")
         vcenter.password = scene.secret.configuration.password_for(HOST)
         await becomes(lambda: len(vcenter.endpoints) == 2 and vcenter.open == 1, "logged on anew, with the new one")
+
+
+async def test_a_changed_thumbprint_is_used_at_once_and_concerns_no_other(scene: Scene) -> None:
+    vcenter, other = scene.vcenter(A), scene.vcenter(B, host=OTHER)
+    scene.settings = scene.settings.model_copy(update={"vcenter_thumbprints": {HOST: frozenset({"a" * 64})}})
+    async with scene.collector():
+        await scene.say(present())
+        await scene.say(present(OTHER))
+        await becomes(lambda: scene.known() and scene.known(OTHER), "stated")
+        scene.secret.put(vcenter_thumbprints=f'{{"{HOST.upper()}.": "{"BB:" * 31}bb"}}')
+        await becomes(lambda: len(vcenter.endpoints) == 2 and vcenter.open == 1, "logged on anew, with the new one")
+        scene.secret.put(another_key="concerns nobody here")
+        scene.secret.put(vcenter_thumbprints="")
+        await becomes(lambda: len(vcenter.endpoints) == 3 and vcenter.open == 1, "the setting counts again")
+    assert [endpoint.thumbprints for endpoint in vcenter.endpoints] == [{"a" * 64}, {"b" * 64}, {"a" * 64}]
+    assert [endpoint.thumbprints for endpoint in other.endpoints] == [frozenset()]
 
 
 async def test_an_account_that_lost_its_rights_deletes_nothing_even_after_a_restart(scene: Scene) -> None:

@@ -102,3 +102,38 @@ def test_both_keys_of_a_rotation_open() -> None:
 
 def test_its_text_has_no_values() -> None:
     assert "s3cret" not in repr(Configuration.parse(VALID))
+
+
+PRINT = ":".join(["AB"] * 32)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (f'{{"vc-a-0.example.org": "{PRINT}"}}', {"vc-a-0.example.org": {"ab" * 32}}),
+        (f'{{"VC-A-0.example.org.": ["{PRINT}", "{"0f" * 32}"]}}', {"vc-a-0.example.org": {"ab" * 32, "0f" * 32}}),
+        ("{}", {}),
+        ("", {}),
+    ],
+)
+def test_thumbprints_are_taken_as_operators_write_them(value: str, expected: object) -> None:
+    configuration = Configuration.parse({"username": "u", "password": "p", "vcenter_thumbprints": value})
+    assert configuration.vcenter_thumbprints == expected
+    assert "vcenter_thumbprints" in configuration.template_variables(), "they are public"
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (PRINT, "object"),
+        ('["x"]', "object"),
+        (f'{{"vc-a-0": "{PRINT[:-1]}"}}', "vc-a-0"),
+        ('{"vc-a-0": "AB:CD"}', "vc-a-0"),
+        ('{"vc-a-0": []}', "vc-a-0"),
+        ('{"vc-a-0": [1]}', "vc-a-0"),
+        ('{"vc-a-0": null}', "vc-a-0"),
+    ],
+)
+def test_a_wrong_thumbprint_is_refused_by_key_and_vcenter(value: str, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"vcenter_thumbprints.*{named}"):
+        Configuration.parse({"username": "u", "password": "p", "vcenter_thumbprints": value})

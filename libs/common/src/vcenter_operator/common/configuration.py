@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from vcenter_operator.common import thumbprints
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.masterpassword import derive_password
 from vcenter_operator.common.sealing import Keyring
@@ -53,6 +54,7 @@ class Configuration:
             _ = config.dns_port
         if "bus_key" in values:
             _ = config.keyring
+        _ = config.vcenter_thumbprints
         if config._json("manage_service_user_passwords") is True:
             raise _wrong(
                 "manage_service_user_passwords",
@@ -101,6 +103,19 @@ class Configuration:
         if not 0 < port < 65536:
             raise _wrong("dns_port", "is not a port number (1 to 65535)")
         return port
+
+    @cached_property
+    def vcenter_thumbprints(self) -> Mapping[str, frozenset[str]]:
+        """FQDN of a vCenter to the SHA-256 thumbprints of which its certificate has to have one.
+
+        Public, so no secret: templates see it like any other key. Raises ConfigurationError.
+        """
+        if not self.values.get("vcenter_thumbprints", "").strip():
+            return {}
+        try:
+            return thumbprints.parse(self._json("vcenter_thumbprints"))
+        except ValueError as error:
+            raise _wrong("vcenter_thumbprints", f"is wrong: {error}") from None
 
     @property
     def pbm_enabled(self) -> bool:

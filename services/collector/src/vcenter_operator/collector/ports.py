@@ -5,6 +5,7 @@ TransientError
 └── VCenterError            the session is of no use any more: close it, log on again
     ├── Unreachable         nothing listens there, or the connection broke
     ├── NotAnswering        it takes connections, or took a call, and did not answer in time
+    ├── Malformed           what it answers is no SOAP of a vCenter's
     ├── CertificateRefused  what answers there cannot prove to be the vCenter
     ├── LoginRefused        it knows the account not under this password, or gives it no rights
     └── SessionEnded        the session is over: it was ended, or the vCenter was restarted
@@ -40,8 +41,17 @@ class NotAnswering(VCenterError):
     reason = "NotAnswering"
 
 
+class Malformed(VCenterError):
+    """It answered, and not what a vCenter answers."""
+
+    reason = "Malformed"
+
+
 class CertificateRefused(VCenterError):
-    """Its certificate is not for this FQDN, or not signed by a CA that is trusted."""
+    """Its certificate is not for this FQDN, not signed by a CA that is trusted, or not the one that is pinned.
+
+    Time alone mends this rarely: it is tried again slowly.
+    """
 
     reason = "CertificateRefused"
 
@@ -60,10 +70,14 @@ class SessionEnded(VCenterError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a vCenter is: its FQDN, and its addresses as the zone states them (none: ask the system's resolver)."""
+    """Where a vCenter is: its FQDN, and its addresses as the zone states them (none: ask the system's resolver).
+
+    `thumbprints`: SHA-256 (64 lower-case hex digits) of certificates, one of which it has to show; none: the CAs decide.
+    """
 
     host: str
     addresses: tuple[str, ...] = ()
+    thumbprints: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,16 @@ class Credentials:
 
     username: str
     password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the configuration says about one vCenter."""
+
+    credentials: Credentials
+    thumbprints: frozenset[str] = frozenset()
+    version: int = 0
+    """Of the Secret."""
 
 
 class VCenter(Protocol):
@@ -106,4 +130,8 @@ class VCenters(Protocol):
 
     async def log_on(self, endpoint: Endpoint, credentials: Credentials) -> VCenter:
         """A session. Changes are noticed from here on. Raises VCenterError."""
+        ...
+
+    async def probe(self, endpoint: Endpoint) -> None:
+        """Returns when a vCenter answers there, which is found out soon and without a login. Raises VCenterError."""
         ...

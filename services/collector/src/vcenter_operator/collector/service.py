@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vcenter_operator.collector.ports import Credentials, VCenters
+from vcenter_operator.collector.ports import Access, Credentials, VCenters
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing
 from vcenter_operator.collector.watch import Watch
 from vcenter_operator.common.bus import Bus, Ownership
-from vcenter_operator.common.configuration import ConfigurationSource
+from vcenter_operator.common.configuration import Configuration, ConfigurationSource
 from vcenter_operator.common.errors import OperatorError, OwnershipLost
 from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
 from vcenter_operator.common.record import Store
@@ -60,7 +60,7 @@ class CollectorService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._bus.serve(Stage.COLLECTOR, self))
             group.create_task(self._repeat())
-            group.create_task(self._follow_credentials())
+            group.create_task(self._follow_access())
 
     async def take(self, ownership: Ownership) -> None:
         """See `Consumer.take`. Which vCenters there are is asked of discovery."""
@@ -102,7 +102,7 @@ class CollectorService:
             raise OwnershipLost(f"partition {ownership.partition} is not owned any more")
         if change.host not in partition.vcenters:
             standing = Standing(change, ownership, self._bus, self._store)
-            watch = Watch(standing, self._vcenters, self._credentials, self._settings)
+            watch = Watch(standing, self._vcenters, self._access, self._settings)
             partition.vcenters[change.host] = _Watched(standing, watch)
         return partition.vcenters[change.host]
 
@@ -110,26 +110,41 @@ class CollectorService:
         for partition in list(self._partitions.values()):
             yield from list(partition.vcenters.values())
 
-    async def _credentials(self, host: str) -> Credentials:
+    async def _access(self, host: str) -> Access:
         """What to log on to a vCenter with. Raises ConfigurationError, TransientError."""
         configuration = await self._configuration.current()
         async with self._deriving:  # the first derivation for a user is expensive, all others wait for it
             password = await asyncio.to_thread(configuration.password_for, host)
-        return Credentials(configuration.username, password)
+        pinned = self._pinned(configuration).get(host, frozenset())
+        return Access(Credentials(configuration.username, password), pinned, configuration.version)
 
-    async def _follow_credentials(self) -> None:
-        known: tuple[str, str] | None = None
+    def _pinned(self, configuration: Configuration) -> Mapping[str, frozenset[str]]:
+        return {**self._settings.vcenter_thumbprints, **configuration.vcenter_thumbprints}
+
+    async def _follow_access(self) -> None:
+        known: Configuration | None = None
         while True:
             try:
                 async for configuration in self._configuration.changes():
-                    current = (configuration.username, configuration.required("password"))
-                    if known not in (None, current):
-                        log.info("the credentials in the Secret changed, logging on anew everywhere")
-                        await asyncio.gather(*(watched.watch.log_on_again() for watched in self._all()))
-                    known = current
+                    if known is not None:
+                        await self._log_on_again(known, configuration)
+                    known = configuration
             except OperatorError as error:
                 log.warning("the Secret cannot be followed, will try again", error=str(error))
             await asyncio.sleep(_RETRY_CONFIGURATION)
+
+    async def _log_on_again(self, before: Configuration, after: Configuration) -> None:
+        """Wherever what counts for a vCenter changed."""
+        everywhere = (before.username, before.required("password")) != (after.username, after.required("password"))
+        was, pinned = self._pinned(before), self._pinned(after)
+        changed = [
+            watched
+            for watched in self._all()
+            if everywhere or was.get(watched.standing.host) != pinned.get(watched.standing.host)
+        ]
+        if changed:
+            log.info("credentials or thumbprints in the Secret changed, logging on anew", vcenters=len(changed))
+            await asyncio.gather(*(watched.watch.log_on_again() for watched in changed))
 
     async def _repeat(self) -> None:
         while True:

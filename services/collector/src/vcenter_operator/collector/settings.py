@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 from pydantic import Field, FilePath, field_validator
 
 from vcenter_operator.collector.core.conventions import PRODUCTION, Convention
+from vcenter_operator.common import thumbprints
 from vcenter_operator.common.settings import Settings
 
 
@@ -21,8 +24,12 @@ class CollectorSettings(Settings):
     vcenter_port: int = Field(default=443, ge=1, le=65535)
     vcenter_ca: FilePath | None = None
     """Bundle (PEM) of the CAs that sign the vCenters' certificates; None: the system's."""
+    vcenter_thumbprints: Mapping[str, frozenset[str]] = Field(default_factory=dict)
+    """FQDN of a vCenter to the SHA-256 thumbprint of its certificate, or a list of them: they take the place of the
+    CAs for that vCenter. JSON. What the Secret's key `vcenter_thumbprints` says of a vCenter goes before it."""
     vcenter_insecure: bool = False
-    """True: certificates of vCenters are not verified. Passwords can then be had by whoever sits in between."""
+    """True: certificates of vCenters are not verified, but those of vCenters with a thumbprint. Passwords can then be
+    had by whoever sits in between."""
     vcenter_connect_timeout: float = Field(default=10.0, gt=0)
     """Seconds for connecting to one address, TLS included."""
     vcenter_read_timeout: float = Field(default=60.0, gt=0)
@@ -34,8 +41,14 @@ class CollectorSettings(Settings):
     retry_longest: float = Field(default=60.0, gt=0)
     """Seconds between two attempts at a vCenter that fails, at most."""
     login_pause: float = Field(default=600.0, gt=0)
-    """Seconds between two logins after three were refused in a row: long enough not to lock the account (vCenter's
-    default: five within three minutes lock it for five). A changed password in the Secret is tried at once."""
+    """Seconds between two logins after three were refused in a row, whichever replica tried them: long enough not to
+    lock the account (vCenter's default: five within three minutes lock it for five). A changed Secret is tried at
+    once."""
+
+    @field_validator("vcenter_thumbprints", mode="before")
+    @classmethod
+    def _are_thumbprints(cls, given: Any) -> Any:
+        return thumbprints.parse(given)
 
     @field_validator("production_pattern")
     @classmethod

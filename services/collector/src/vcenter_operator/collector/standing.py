@@ -16,7 +16,7 @@ from vcenter_operator.collector.core.evidence import Conclusion, in_order
 from vcenter_operator.common.bus import Bus, Ownership
 from vcenter_operator.common.identity import NEVER, Revision
 from vcenter_operator.common.messages import DnsChange, Inventory, Stage, Trace, ZoneSource
-from vcenter_operator.common.record import Collected, Condition, RecordedCluster, Store
+from vcenter_operator.common.record import Collected, Condition, RecordedCluster, RefusedLogins, Store
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -37,6 +37,8 @@ class Standing:
         """The newest word of discovery."""
         self.statement: Inventory | None = None
         """What was minted last; None: nothing is known of it yet."""
+        self.refused: RefusedLogins | None = None
+        """Set by whoever logs on, after `recall`; recorded with what is written next."""
         self._ownership = ownership
         self._bus = bus
         self._store = store
@@ -53,10 +55,6 @@ class Standing:
         """The clusters that were stated and are not proven gone; after `recall`."""
         return self._section.clusters
 
-    def shows(self, reason: str) -> bool:
-        """Whether a condition in the record has this reason; after `recall`."""
-        return any(condition.reason == reason for condition in self._section.conditions)
-
     async def recall(self) -> None:
         """Reads the record, the first time."""
         if self._recalled:
@@ -66,6 +64,7 @@ class Standing:
             record.check(Stage.COLLECTOR)
         if record is not None and record.collected is not None:
             self._section = record.collected
+            self.refused = record.collected.refused
             remembered = {condition.type: condition for condition in record.collected.conditions}
             self._conditions = remembered | self._conditions
         self._recalled = True
@@ -166,6 +165,7 @@ class Standing:
         section = Collected(
             revision=revision or (self.statement.revision if self.statement else self._section.revision),
             clusters=in_order(clusters),
+            refused=self.refused,
             conditions=tuple(self._conditions[kind] for kind in sorted(self._conditions)),
         )
         if section == self._section:

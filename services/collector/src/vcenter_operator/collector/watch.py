@@ -1,6 +1,7 @@
 """The watch over one vCenter: logs on, reads, concludes, states, waits for a change; again and again until stopped.
 
-Whatever goes wrong with a vCenter stays in its watch: it is shown, and tried again until DNS says that it is gone.
+Whatever goes wrong with a vCenter stays in its watch: it is shown, and tried again until DNS says that it is gone;
+`circuit` says when and how.
 """
 
 from __future__ import annotations
@@ -8,22 +9,31 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NoReturn
 
 import structlog
 
+from vcenter_operator.collector.circuit import REFUSALS, Circuit, refused, rest
 from vcenter_operator.collector.core.evidence import Conclusion, conclude, to_ask
-from vcenter_operator.collector.ports import Credentials, Endpoint, LoginRefused, VCenter, VCenterError, VCenters
+from vcenter_operator.collector.ports import (
+    Access,
+    CertificateRefused,
+    Endpoint,
+    LoginRefused,
+    VCenter,
+    VCenterError,
+    VCenters,
+)
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing, connected
 from vcenter_operator.common.bus.dispatch import RetryDelays
-from vcenter_operator.common.errors import OperatorError, PermanentError
+from vcenter_operator.common.errors import OperatorError, PermanentError, TransientError
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
 
-_REFUSALS = 3
-"""Refused logins in a row after which the account is given a rest."""
 _PACE = 0.05
 """Seconds between the end of a reading and the next one, at least: changes come in bursts."""
 
@@ -35,18 +45,19 @@ class Watch:
         self,
         standing: Standing,
         vcenters: VCenters,
-        credentials: Callable[[str], Awaitable[Credentials]],
+        access: Callable[[str], Awaitable[Access]],
         settings: CollectorSettings,
     ) -> None:
         self._standing = standing
         self._vcenters = vcenters
-        self._credentials = credentials
+        self._access = access
         self._settings = settings
         self._endpoint = Endpoint(standing.host)
         self._unplaced: tuple[str, ...] = ()
-        self._failures = 0
-        self._refusals = 0
-        self._first = True
+        self._circuit = Circuit(settings.retry_longest)
+        self._worked_since: float | None = None
+        self._unstated = 0
+        self._secret = 0
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -60,7 +71,7 @@ class Watch:
                 self._start()
 
     async def log_on_again(self) -> None:
-        """Credentials changed: what is under way with the old ones, a pause after refusals too, ends now."""
+        """Its access changed: what is under way with the old one, a rest after refusals too, ends now."""
         async with self._lock:
             if self._task is not None:
                 await self._stop()
@@ -72,7 +83,7 @@ class Watch:
             await self._stop()
 
     def _start(self) -> None:
-        self._failures = self._refusals = 0
+        self._circuit = Circuit(self._settings.retry_longest)
         self._task = asyncio.create_task(self._run(), name=f"watch {self._standing.host}")
 
     async def _stop(self) -> None:
@@ -90,23 +101,28 @@ class Watch:
                     failure = error
                 except Exception as error:
                     log.exception("unexpected error")
-                    failure = PermanentError(f"unexpected {type(error).__name__}: {error}")
+                    failure = OperatorError(f"unexpected {type(error).__name__}: {error}")
                 await asyncio.sleep(await self._failed(failure))
 
     async def _watch(self) -> NoReturn:
         """One session, until it fails."""
+        self._worked_since = None
         await self._standing.recall()
-        if self._first and self._standing.shows(LoginRefused.reason):
-            self._refusals = _REFUSALS - 1  # those of the last owner count too: one more is enough
-        self._first = False
-        vcenter = await self._vcenters.log_on(self._endpoint, await self._credentials(self._standing.host))
-        self._refusals = 0
+        access = await self._access(self._standing.host)
+        self._secret = access.version
+        await self._rest()
+        endpoint = replace(self._endpoint, thumbprints=access.thumbprints)
+        if self._circuit.is_open:
+            await self._vcenters.probe(endpoint)
+        vcenter = await self._vcenters.log_on(endpoint, access.credentials)
+        self._standing.refused = None
         try:
             clock = asyncio.get_running_loop().time
             while True:
                 started = clock()
                 conclusion = await self._read(vcenter)
                 ended = clock()
+                self._worked_since = self._worked_since or ended
                 if not await self._stated(conclusion):
                     continue
                 # The first change is read at once, what follows it together; and a large vCenter that changes all
@@ -116,6 +132,13 @@ class Watch:
                     await asyncio.sleep(max(0.0, earliest - clock()))
         finally:
             await vcenter.close()
+
+    async def _rest(self) -> None:
+        """Until a login may be tried, after others were refused: here, or by the owner before."""
+        pause = self._settings.login_pause
+        if left := rest(self._standing.refused, self._secret, pause, datetime.now(UTC)):
+            log.info("no login is tried for a while", seconds=round(left), refused=self._standing.refused)
+            await asyncio.sleep(left)
 
     async def _read(self, vcenter: VCenter) -> Conclusion:
         snapshot = await vcenter.snapshot()
@@ -131,12 +154,12 @@ class Watch:
         try:
             new = await self._standing.state(conclusion)
         except OperatorError as error:
-            self._failures += 1
-            delay = self._backoff()
+            self._unstated += 1
+            delay = RetryDelays(longest=self._settings.retry_longest).after(self._unstated)
             log.warning("the inventory could not be stated, will try again", error=str(error), delay=round(delay, 1))
             await asyncio.sleep(delay)
             return False
-        self._failures = 0
+        self._unstated = 0
         if new:
             log.info(
                 "inventory stated",
@@ -151,26 +174,48 @@ class Watch:
 
     async def _failed(self, error: OperatorError) -> float:
         """Shows the failure; the delay (seconds) before the next attempt."""
-        self._failures += 1
-        delay, message = self._backoff(), str(error)
+        message = str(error)
         if isinstance(error, LoginRefused):
-            self._refusals += 1
-            if self._refusals >= _REFUSALS:
-                delay = self._settings.login_pause
-                message += (
-                    f"; refused {_REFUSALS} times in a row, so it is tried only every {delay:g} s, lest the account is "
-                    "locked (a changed password in the Secret is tried at once)"
-                )
-        log.warning("vCenter cannot be watched, will try again", error=message, delay=round(delay, 1))
-        if isinstance(error, VCenterError):
-            reason = error.reason
+            delay, more = self._refused()
+            message += more
+        elif isinstance(error, VCenterError):
+            lasted = asyncio.get_running_loop().time() - self._worked_since if self._worked_since else 0.0
+            delay = self._circuit.failed(lasted)
+            message += self._circuit.describe()
         else:
-            reason = "NotConfigured" if isinstance(error, PermanentError) else "Waiting"
+            self._unstated += 1
+            delay = RetryDelays(longest=self._settings.retry_longest).after(self._unstated)
+        if isinstance(error, CertificateRefused):
+            delay = self._settings.retry_longest * random.uniform(0.75, 1)  # noqa: S311
+        log.warning("vCenter cannot be watched, will try again", error=message, delay=round(delay, 1))
         try:
-            await self._standing.show(connected("False", reason, message))
+            await self._standing.show(connected("False", _reason(error), message))
         except OperatorError as problem:
             log.info("this cannot be recorded now, but with the next attempt", error=str(problem))
         return delay
 
-    def _backoff(self) -> float:
-        return RetryDelays(longest=self._settings.retry_longest).after(self._failures)
+    def _refused(self) -> tuple[float, str]:
+        """Counts a refused login: the delay (seconds) before the next, and what is to be said of it.
+
+        It was answered, so nothing is wrong with the vCenter.
+        """
+        self._circuit.failures = 0
+        now, pause = datetime.now(UTC), self._settings.login_pause
+        count = self._standing.refused = refused(self._standing.refused, self._secret, now)
+        if count.times < REFUSALS:
+            return RetryDelays(longest=self._settings.retry_longest).after(count.times), ""
+        return pause, (
+            f"; refused {REFUSALS} times in a row, so it is tried only every {pause:g} s, lest the account is "
+            "locked (a changed password in the Secret is tried at once)"
+        )
+
+
+def _reason(error: OperatorError) -> str:
+    match error:
+        case VCenterError():
+            return error.reason
+        case PermanentError():
+            return "NotConfigured"
+        case TransientError():
+            return "Waiting"
+    return VCenterError.reason

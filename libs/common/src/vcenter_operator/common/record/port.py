@@ -58,6 +58,15 @@ class RecordedCluster(Fact):
     """The datastores and port groups that its last statement rests on, as `<vSphere type> <managed object id>`."""
 
 
+class RefusedLogins(Fact):
+    """Logins that a vCenter refused in a row: whoever takes it over goes on counting, lest the account is locked."""
+
+    times: int
+    last: datetime
+    secret: int
+    """Version of the Secret that they were tried with: another may hold another password."""
+
+
 class Collected(Section):
     """The collector's memory: the clusters it stated last."""
 
@@ -65,6 +74,8 @@ class Collected(Section):
 
     revision: Revision
     clusters: tuple[RecordedCluster, ...] = ()
+    refused: RefusedLogins | None = None
+    """None: the last login that was tried was accepted."""
 
 
 class Rendered(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import socket
 import ssl
@@ -12,6 +13,7 @@ from typing import Any
 import pyVmomi
 
 from vcenter_operator.collector.ports import Endpoint
+from vcenter_operator.common import thumbprints
 
 _library: Any = pyVmomi
 vim, vmodl = _library.vim, _library.vmodl
@@ -19,6 +21,14 @@ managed_type = _library.VmomiSupport.GetWsdlType
 
 API_VERSION = "vim.version.version9"
 """vSphere API 5.5, which has all that is read here and which every later vCenter speaks."""
+
+
+_LONGEST_ANSWER = 64 * 2**20
+"""Bytes: far more than an inventory takes, and what one that never ends may cost."""
+
+
+class WrongThumbprint(OSError):
+    """The certificate is none of those that are pinned."""
 
 
 class Line:
@@ -34,7 +44,7 @@ class Line:
         self.port = port
         self.connect_timeout = connect_timeout
         self.read_timeout = read_timeout
-        self._context = context
+        self._context = tls_context(None, verify=False) if endpoint.thumbprints else context
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._is_cut = False
@@ -77,11 +87,21 @@ class Line:
         try:
             self._hold(secured)
             secured.do_handshake()
+            self._check_thumbprint(secured)
             secured.settimeout(self.read_timeout)
         except BaseException:
             secured.close()
             raise
         return secured
+
+    def _check_thumbprint(self, secured: ssl.SSLSocket) -> None:
+        """Before anything is said: a pinned certificate takes the place of the CAs."""
+        if not self.endpoint.thumbprints:
+            return
+        actual = hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
+        if actual not in self.endpoint.thumbprints:
+            expected = " or ".join(sorted(map(thumbprints.shown, self.endpoint.thumbprints)))
+            raise WrongThumbprint(f"its SHA-256 thumbprint is {thumbprints.shown(actual)}, and {expected} is pinned")
 
     def _hold(self, opened: socket.socket) -> None:
         with self._lock:
@@ -90,8 +110,22 @@ class Line:
             self._socket = opened
 
 
+class _Answer(http.client.HTTPResponse):
+    """An answer that is not read for ever."""
+
+    _taken = 0
+
+    def read(self, amt: int | None = None) -> bytes:
+        data = super().read(amt)
+        self._taken += len(data)
+        if self._taken > _LONGEST_ANSWER:
+            raise http.client.HTTPException(f"its answer is longer than {_LONGEST_ANSWER // 2**20} MiB")
+        return data
+
+
 class _Connection(http.client.HTTPConnection):
     default_port = http.client.HTTPS_PORT
+    response_class = _Answer
 
     def __init__(self, line: Line) -> None:
         super().__init__(line.endpoint.host, line.port)
@@ -108,7 +142,13 @@ class _Connection(http.client.HTTPConnection):
 
 def stub(line: Line) -> Any:
     """PyVmomi's SOAP over a `Line`. Never through its `SmartConnect`, which keeps a session for the whole process."""
-    adapter = _library.SoapStubAdapter(host=line.endpoint.host, port=line.port, version=API_VERSION, poolSize=1)
+    adapter = _library.SoapStubAdapter(
+        host=line.endpoint.host,
+        port=line.port,
+        version=API_VERSION,
+        poolSize=1,
+        acceptCompressedResponses=False,  # what is counted is what has to be held
+    )
     adapter.scheme = lambda **_: _Connection(line)
     adapter.schemeArgs = {}
     return adapter

@@ -40,6 +40,10 @@ class SiteVCenters:
         _described(self._site.current, endpoint.host)
         return SiteVCenter(self._site, endpoint.host)
 
+    async def probe(self, endpoint: Endpoint) -> None:
+        """See `VCenters.probe`."""
+        _described(self._site.current, endpoint.host)
+
 
 class SiteVCenter:
     """One vCenter of a site file."""

@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from vcenter_operator.collector.adapters.connection import Line, managed_type, stub, vim, vmodl
+from vcenter_operator.collector.adapters.connection import Line, WrongThumbprint, managed_type, stub, vim, vmodl
 from vcenter_operator.collector.adapters.snapshot import answered, describe, everything, reference, snapshot
 from vcenter_operator.collector.core.model import ABSENT, Answer, Reference, Snapshot, Unreadable
 from vcenter_operator.collector.ports import (
     CertificateRefused,
     Credentials,
     LoginRefused,
+    Malformed,
     NotAnswering,
     SessionEnded,
     Unreachable,
@@ -30,9 +31,9 @@ class Session:
     """Logs on, reads, waits for changes. Every method blocks, and raises any of `FAILURES` or a VCenterError."""
 
     def __init__(self, line: Line, *, margin: float, page_size: int | None = None) -> None:
-        """`margin`: seconds that an answer may come later than the vCenter was asked to wait. `page_size`: objects an
+        """`margin`: seconds that an answer may come later than the vCenter was asked to wait, and that one to a
 
-        answer may hold; None leaves that to the vCenter.
+        greeting may take. `page_size`: objects an answer may hold; None leaves that to the vCenter.
         """
         self._line = line
         self._margin = margin
@@ -46,9 +47,17 @@ class Session:
         self._version = ""
         self._logged_on = False
 
+    def greet(self) -> None:
+        """Asks what every vCenter answers to anybody, and soon."""
+        self._line.read_timeout = self._margin
+        try:
+            self._content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
+        finally:
+            self._line.read_timeout = self._read_timeout
+
     def log_on(self, credentials: Credentials) -> None:
         """Logs on and starts to watch for changes."""
-        self._content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
+        self.greet()
         try:
             self._content.sessionManager.Login(userName=credentials.username, password=credentials.password)
         except vim.fault.InvalidLogin:
@@ -136,11 +145,13 @@ class Session:
             self._stub.DropConnections()
 
 
-def translated(error: BaseException) -> VCenterError:
-    """One of `FAILURES` as an error of the port."""
+def translated(error: Exception) -> VCenterError:
+    """Whatever a call raised as an error of the port. PyVmomi raises anything at all where it is told rubbish."""
     match error:
         case ssl.SSLCertVerificationError():
             return CertificateRefused(f"its certificate is refused: {error.verify_message}")
+        case WrongThumbprint():
+            return CertificateRefused(f"its certificate is refused: {error}")
         case TimeoutError():
             return NotAnswering("it did not answer in time")
         case OSError() | http.client.HTTPException():
@@ -150,4 +161,4 @@ def translated(error: BaseException) -> VCenterError:
         case vmodl.MethodFault():
             return VCenterError(describe(error))
         case _:
-            return VCenterError(f"it did not answer in SOAP: {error}")
+            return Malformed(f"it did not answer in SOAP: {type(error).__name__}: {error}")

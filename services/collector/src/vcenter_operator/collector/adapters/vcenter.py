@@ -14,9 +14,12 @@ from vcenter_operator.collector.adapters.connection import Line
 from vcenter_operator.collector.adapters.session import FAILURES, Session, translated
 from vcenter_operator.collector.adapters.worker import Worker
 from vcenter_operator.collector.core.model import Answer, Reference, Snapshot
-from vcenter_operator.collector.ports import Credentials, Endpoint, NotAnswering
+from vcenter_operator.collector.ports import Credentials, Endpoint, NotAnswering, VCenterError
+from vcenter_operator.common.telemetry import logger
 
 T = TypeVar("T")
+
+log = logger(__name__)
 
 _LOGOUT = 2.0
 """Seconds for logging out: a stage stops within seconds, and a session that is left behind ends by itself."""
@@ -51,16 +54,27 @@ class PyVmomiVCenters:
 
     async def log_on(self, endpoint: Endpoint, credentials: Credentials) -> PyVmomiVCenter:
         """See `VCenters.log_on`."""
-        timeouts = self._timeouts
-        line = Line(endpoint, self._port, self._context, connect_timeout=timeouts.connect, read_timeout=timeouts.read)
-        session = Session(line, margin=timeouts.connect, page_size=self._page_size)
-        vcenter = PyVmomiVCenter(line, session, timeouts)
+        vcenter = self._vcenter(endpoint)
         try:
             await vcenter.log_on(credentials)
         except BaseException:
             await vcenter.close()
             raise
         return vcenter
+
+    async def probe(self, endpoint: Endpoint) -> None:
+        """See `VCenters.probe`."""
+        vcenter = self._vcenter(endpoint)
+        try:
+            await vcenter.greet()
+        finally:
+            await vcenter.close()
+
+    def _vcenter(self, endpoint: Endpoint) -> PyVmomiVCenter:
+        timeouts = self._timeouts
+        line = Line(endpoint, self._port, self._context, connect_timeout=timeouts.connect, read_timeout=timeouts.read)
+        session = Session(line, margin=timeouts.connect, page_size=self._page_size)
+        return PyVmomiVCenter(line, session, timeouts)
 
 
 class PyVmomiVCenter:
@@ -74,8 +88,15 @@ class PyVmomiVCenter:
         self._closed = False
 
     async def log_on(self, credentials: Credentials) -> None:
-        """Begins the session. Raises VCenterError."""
-        await self._call(partial(self._session.log_on, credentials), _CALLS * self._timeouts.read)
+        """Begins the session. Raises VCenterError.
+
+        Cancelled, it is not cut off: `close` gives the vCenter a moment to answer, and takes the session back.
+        """
+        await self._call(partial(self._session.log_on, credentials), _CALLS * self._timeouts.read, cut=False)
+
+    async def greet(self) -> None:
+        """Finds out whether it answers. Raises VCenterError."""
+        await self._call(self._session.greet, _CALLS * self._timeouts.connect)
 
     async def snapshot(self) -> Snapshot:
         """See `VCenter.snapshot`."""
@@ -112,16 +133,24 @@ class PyVmomiVCenter:
         finally:
             self._worker.stop()
 
-    async def _call(self, job: Callable[[], T], within: float) -> T:
-        """The job, in the thread. Sockets have timeouts for each read; `within` (seconds) is for all of it."""
+    async def _call(self, job: Callable[[], T], within: float, *, cut: bool = True) -> T:
+        """The job, in the thread. Sockets have timeouts for each read; `within` (seconds) is for all of it.
+
+        `cut`: cancelled, the job is made to fail at once.
+        """
         try:
             async with asyncio.timeout(within) as deadline:
                 return await self._worker.run(job)
         except asyncio.CancelledError:
-            self._line.cut()
+            if cut:
+                self._line.cut()
             raise
-        except FAILURES as error:
+        except VCenterError:
+            raise
+        except Exception as error:
             if deadline.expired():
                 self._line.cut()
                 raise NotAnswering("it did not answer in time") from None
+            if not isinstance(error, FAILURES):
+                log.info("an answer that cannot be understood", exc_info=error)
             raise translated(error) from None
