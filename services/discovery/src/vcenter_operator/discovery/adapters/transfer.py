@@ -37,6 +37,14 @@ _LARGEST = 512 * 1024 * 1024
 """Bytes of a transfer: nobody's zone, but a server that never ends."""
 
 
+_ATTEMPTS = 3
+"""Where the server that answers is behind the one that stated the serial: the next connection may lead to that one."""
+
+
+class _Behind(Exception):
+    """The server that answers is behind the one that stated the serial."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What to transfer, and from where."""
@@ -57,6 +65,10 @@ class Order:
     def access(self) -> Access:
         """The server and the key."""
         return Access(Server(self.address, self.port), self.tsig_key)
+
+    def is_behind(self, serial: int) -> bool:
+        """Whether a serial is older than the one that was stated."""
+        return self.asked is not None and is_newer(self.asked, serial)
 
 
 @dataclass(frozen=True)
@@ -98,20 +110,14 @@ class Transfers:
         if base is not None:
             before = serial(base)
             try:
-                _receive(order, base, whole=False)
+                _catch_up(order, base)
             except _NOT_CURED_BY_AXFR:
                 raise
-            except dns.xfr.SerialWentBackwards:
-                if order.asked is not None:
-                    return base, "none", "this server is behind the one that stated the serial"
-                problem = "the serial went backwards"
             except dns.exception.DNSException as error:
                 problem = f"{type(error).__name__}: {error}"
             else:
                 return base, "IXFR" if serial(base) != before else "none", None
-        fresh = dns.versioned.Zone(dns.name.from_text(order.domain), relativize=False)
-        _receive(order, fresh, whole=True)
-        return fresh, "AXFR", problem
+        return _whole(order), "AXFR", problem
 
     def _base(self, order: Order) -> dns.versioned.Zone | None:
         """The copy to start an incremental transfer from; None where it is another server's, or not older."""
@@ -122,12 +128,35 @@ class Transfers:
         return None if backwards else self._copy
 
 
-def _receive(order: Order, zone: dns.versioned.Zone, *, whole: bool) -> None:
-    query, base = dns.xfr.make_query(zone, serial=None if whole else 0)
+def _catch_up(order: Order, zone: dns.versioned.Zone) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            _receive(order, zone, dns.rdatatype.IXFR)
+        except dns.xfr.SerialWentBackwards:
+            if order.asked is None:
+                raise
+        if not order.is_behind(serial(zone)):
+            return
+
+
+def _whole(order: Order) -> dns.versioned.Zone:
+    for left in reversed(range(_ATTEMPTS)):
+        zone = dns.versioned.Zone(dns.name.from_text(order.domain), relativize=False)
+        try:
+            _receive(order, zone, dns.rdatatype.AXFR, leave_if_behind=left > 0)
+        except _Behind:
+            continue
+        return zone
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _receive(
+    order: Order, zone: dns.versioned.Zone, kind: dns.rdatatype.RdataType, *, leave_if_behind: bool = False
+) -> None:
+    query, base = dns.xfr.make_query(zone, serial=None if kind == dns.rdatatype.AXFR else 0)
     if order.tsig_key is not None:
         key = signing_key(order.tsig_key)
         query.use_tsig({key.name: key}, key.name)
-    kind = query.question[0].rdtype
     with _Reader(order, query.to_wire()) as messages, dns.xfr.Inbound(zone, kind, base) as inbound:
         done, first, context = False, True, None
         while not done:
@@ -143,7 +172,10 @@ def _receive(order: Order, zone: dns.versioned.Zone, *, whole: bool) -> None:
             )
             if not query.is_response(message, xfr_continuation=not first):
                 raise dns.query.BadResponse
-            done, first, context = inbound.process_message(message), False, message.tsig_ctx
+            done, context = inbound.process_message(message), message.tsig_ctx
+            if first and leave_if_behind and inbound.soa_rdataset and order.is_behind(inbound.soa_rdataset[0].serial):
+                raise _Behind
+            first = False
 
 
 def _check(zone: dns.versioned.Zone, order: Order) -> None:
