@@ -44,6 +44,11 @@ class DiscoveryService:
         self._watch: ZoneWatch | None = None
         self._watching: asyncio.Task[None] | None = None
 
+    @property
+    def vcenters(self) -> dict[str, bool] | None:
+        """Every vCenter of which anything is stated, and whether the zone has it; None: no zone was believed yet."""
+        return None if self._watch is None else self._watch.vcenters
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:

@@ -66,6 +66,8 @@ class ZoneWatch:
         self._delays = RetryDelays(first=1.0, longest=settings.dns_retry_longest)
         self._known: dict[str, Discovered] = {}
         """All that is known of each vCenter, from the record at first."""
+        self.vcenters: dict[str, bool] | None = None
+        """Whether the zone has them, of all that are stated; None: no complete zone was believed yet."""
         self._remembered: set[str] = set()
         """Every vCenter that has a record."""
         self._stated: dict[str, Sighting] = {}
@@ -240,6 +242,7 @@ class ZoneWatch:
                 present=sighting.present, serial=serial, revision=revision, addresses=sighting.addresses
             )
             self._outbox.state(change, self._section(host))
+        self.vcenters = {host: sighting.present for host, sighting in self._stated.items()}
 
         for host, section in self._known.items():
             # After a set-back, what is recorded would be newer than all that follows.
