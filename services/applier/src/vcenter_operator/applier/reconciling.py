@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from vcenter_operator.applier.acting import Acting, Result
+from vcenter_operator.applier.core.approval import accepted
 from vcenter_operator.applier.core.conditions import conditions
+from vcenter_operator.applier.core.deciding import decide
 from vcenter_operator.applier.core.decisions import Change, Plan, Policy, Refusal
 from vcenter_operator.applier.core.describe import describe_object, summarize
 from vcenter_operator.applier.core.outcome import Outcome
-from vcenter_operator.applier.core.plan import plan
 from vcenter_operator.applier.core.settling import foreseen, section
 from vcenter_operator.applier.places import Places
 from vcenter_operator.applier.ports import Changed, Cluster, Freeze, Frozen, OnPlan
@@ -88,9 +90,11 @@ class Reconciler:
         try:
             if again:
                 await self._recorder.keep(state)
+            if (token := state.to_answer) is not None:
+                state.refused, afresh = {}, True
             if afresh or (not self._know(state) and state.holdings is None):
                 await self.look(state)
-            intended = self._plan(state)
+            intended = await self._heeded(state, self._plan(state))
             if not intended.quiet:
                 intended = await self._act(state, intended, done)
             elif again:
@@ -104,8 +108,29 @@ class Reconciler:
         outcome = _outcome(done, asked, dry_run=self._cluster.dry_run)
         if not again or outcome.changed or not intended.quiet:
             self._tell(state, intended, outcome)
-        await self._conclude(state, intended, outcome, done)
+        await self._conclude(state, intended, outcome, done, token=token if _all_done(intended, done) else None)
+        state.due_at = self._due_at(intended)
         _raise_what_is_left(intended, done)
+
+    async def _heeded(self, state: VCenterState, intended: Plan) -> Plan:
+        """Stores what a person released, before any of it goes, and plans by it. Raises Superseded."""
+        if state.applied is None or accepted(state.applied, intended, state.orders) is None:
+            return intended
+
+        def released(applied: Applied | None) -> Applied | None:
+            base = self._acting_on(state, applied)
+            return base and (accepted(base, intended, state.orders) or base)
+
+        if not await self._recorder.store(state, released):
+            raise Superseded
+        log.warning("released", vcenter=state.host, plan=intended.held_plan, objects=len(intended.held))
+        return self._plan(state)
+
+    def _due_at(self, intended: Plan) -> float:
+        """When (monotonic) time alone changes the plan."""
+        if intended.retained_until is None:
+            return inf
+        return time.monotonic() + max(0.0, (intended.retained_until - self._now()).total_seconds())
 
     async def _act(self, state: VCenterState, intended: Plan, done: Result) -> Plan:
         """Carries out what is planned, again where something changed meanwhile. Returns the plan that was last.
@@ -138,11 +163,11 @@ class Reconciler:
         Raises Superseded, Frozen, Changed: the record is not what was planned by, and TransientError.
         """
         assert state.delta is not None
-        planned_by = self._acting_on(state, state.applied)
+        planned_by, orders = self._acting_on(state, state.applied), state.orders
 
         def acting(applied: Applied | None) -> Applied | None:
             base = self._acting_on(state, applied)
-            if base is not None and base != planned_by:
+            if base is not None and (base != planned_by or state.orders != orders):
                 raise Changed(f"the record of {state.host} changed since it was planned")
             return base and foreseen(base, intended, owned=_owned(state), budget=self._policy.budget, now=self._now())
 
@@ -247,7 +272,8 @@ class Reconciler:
 
     def _plan(self, state: VCenterState) -> Plan:
         assert state.delta is not None
-        return plan(state.observed, state.delta, state.memory(time.monotonic()), self._policy, self._now())
+        memory = state.memory(time.monotonic())
+        return decide(state.observed, state.delta, memory, self._policy, state.orders, self._now())
 
     def _remember_refusals(self, state: VCenterState, intended: Plan, result: Result) -> None:
         digests = {change.id: change.digest for change in (*intended.creates, *intended.updates)}
@@ -289,19 +315,26 @@ class Reconciler:
         if self._on_plan is not None:
             self._on_plan(state.host, intended, outcome)
 
-    async def _conclude(self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result) -> None:
-        """Stores what came of it, unless something newer was acted on meanwhile."""
-        delta, owned, now = state.delta, _owned(state), self._now()
+    async def _conclude(
+        self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result, *, token: str | None = None
+    ) -> None:
+        """Stores what came of it, unless something newer was acted on meanwhile; `token`: what is answered by it."""
+        delta, owned, now, orders = state.delta, _owned(state), self._now(), state.orders
         assert delta is not None
 
         def concluded(applied: Applied | None) -> Applied | None:
             base = self._acting_on(state, applied)
             gone = [*done.deleted, *done.handed_over]
-            return base and section(
+            if base is None:
+                return None
+            written = section(
                 base, delta, intended, outcome, gone=gone, owned=owned, budget=self._policy.budget, now=now
             )
+            return written if token is None else written.model_copy(update={"reconciled": token})
 
         await self._recorder.store(state, concluded)
+        # What was read just now is not noticed any more.
+        state.noticed |= state.orders != orders
 
     async def _conclude_broken(self, state: VCenterState, done: Result, error: Exception) -> None:
         """Shows why the work broke off, and remembers what was done before. That this fails too is no news."""
@@ -353,6 +386,12 @@ def _raise_what_is_left(intended: Plan, done: Result) -> None:
     ):
         if items:
             raise TransientError(f"{describe_object(items[0])}{_more(items)}: {what}")
+
+
+def _all_done(intended: Plan, done: Result) -> bool:
+    """Whether the plan was carried out, but for what is refused or waits for others."""
+    failing = any(not failure.permanent for failure in done.failed)
+    return not (done.stopped or done.undone or failing or intended.lacking)
 
 
 def _touched(intended: Plan) -> list[ObjectId]:

@@ -65,12 +65,17 @@ class Recorder:
         raise TransientError(f"VCenter {state.host}: its record is written by others all the time")
 
     async def keep(self, state: VCenterState) -> None:
-        """Writes the section again where somebody deleted it: the next owner has to know what was acted on."""
+        """Reads what people said, and writes the section again where somebody deleted it: the next owner has to know
+
+        what was acted on.
+        """
         applied = state.applied
         if applied is None:
             return
         record = await self._store.get(state.host, fresh=False)
-        if record is None or (record.applied is None and Stage.APPLIER not in record.problems):
+        if record is not None and record.applied is not None:
+            state.record, state.applied = record, record.applied
+        elif record is None or Stage.APPLIER not in record.problems:
             log.warning("the record was deleted: written again", vcenter=state.host)
             state.ownership.verify()
             version = record.version if record else None

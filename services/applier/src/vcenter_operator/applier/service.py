@@ -149,13 +149,13 @@ class ApplierService:
                 # One that is being worked on must not keep the others waiting.
                 if state.delta is None or state.lock.locked() or state.host in self._looking:
                     continue
-                if state.noticed or now >= min(state.look_at, state.retry_at):
+                if state.noticed or now >= min(state.look_at, state.retry_at, state.due_at):
                     self._looking.add(state.host)
                     group.create_task(self._look_again(state, afresh=now >= state.look_at))
 
     async def _look_again(self, state: VCenterState, *, afresh: bool) -> None:
         async with state.lock:
-            state.noticed, state.retry_at = False, inf
+            state.noticed, state.retry_at, state.due_at = False, inf, inf
             try:
                 if not state.ownership.held:
                     return

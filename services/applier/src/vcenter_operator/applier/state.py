@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from vcenter_operator.applier.core.decisions import Memory, Plan, Refusal
+from vcenter_operator.applier.core.drift import Drift
 from vcenter_operator.applier.core.observed import GroupKind, Observed
 from vcenter_operator.applier.ports import Holdings, Place
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import IndexEntry, ManifestDelta
+from vcenter_operator.common.record.orders import Orders
 from vcenter_operator.common.record.port import Applied, Record
 
 LEFT = "left as it is"
@@ -36,6 +38,9 @@ class VCenterState:
     """What else stands under ids of the index."""
     strangers: dict[ObjectId, Observed] = field(default_factory=dict)
     """Of `others`, those that only a look shows."""
+    drift: Drift = field(default_factory=Drift)
+    edited: frozenset[ObjectId] = frozenset()
+    """What others edited, and is to be put right, as of the last plan."""
     noticed: bool = False
     """Something of what it owns was changed by somebody else."""
     delta: ManifestDelta | None = None
@@ -50,6 +55,8 @@ class VCenterState:
     """When (monotonic) everything owned is looked at again."""
     retry_at: float = inf
     """When (monotonic) it is planned again, because something was left to be done."""
+    due_at: float = inf
+    """When (monotonic) it is planned again, because time alone makes a difference then."""
     failures: int = 0
     """How often in a row such a look left something to be done."""
     shown: frozenset[tuple[str, ObjectId, str]] = frozenset()
@@ -69,6 +76,8 @@ class VCenterState:
 
     def _has(self, object_id: ObjectId, entry: IndexEntry) -> bool:
         """Whether it stands as it should, by its annotations: somebody may have edited one of them."""
+        if object_id in self.edited:
+            return False
         held = self.holdings.objects.get(object_id) if self.holdings else None
         return held is not None and (held.digest, held.template, held.unit) == (
             entry.digest,
@@ -77,9 +86,23 @@ class VCenterState:
         )
 
     @property
-    def observed(self) -> dict[ObjectId, Observed]:
-        """All that is known to exist."""
-        return {**self.others, **(self.holdings.objects if self.holdings else {})}
+    def orders(self) -> Orders:
+        """What people said, as far as it was read."""
+        return self.record.orders if self.record else Orders()
+
+    @property
+    def to_answer(self) -> str | None:
+        """What a person asked to be reconciled by, and was not answered yet."""
+        asked = self.orders.reconcile
+        return None if self.applied is not None and asked == self.applied.reconciled else asked
+
+    def observed(self, monotonic: float) -> dict[ObjectId, Observed]:
+        """All that is known to exist. What others edited is not what its digest says, and shows none."""
+        objects = self.holdings.objects if self.holdings else {}
+        self.edited, later = self.drift.edited(objects, monotonic)
+        self.retry_at = min(self.retry_at, later)
+        seen = {one: replace(objects[one], digest=None) for one in self.edited}
+        return {**self.others, **objects, **seen}
 
     @property
     def places(self) -> set[Place]:
@@ -96,6 +119,9 @@ class VCenterState:
             settled_templates=applied.settled_templates if applied else None,
             settled_inputs=applied.settled_inputs if applied else None,
             held=frozenset(applied.held if applied else ()),
+            hold=applied.hold if applied else 0,
+            approved=frozenset((one.id, one.uid) for one in applied.approved) if applied else frozenset(),
+            gone_since=applied.gone_since if applied else None,
             samples=applied.samples if applied else (),
             refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()},
             bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),
