@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.e2e.region import Region, of_cluster, of_zone
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes")
 
@@ -43,5 +44,18 @@ def test_the_deployed_service_account_can_do_the_main_job(region: Region) -> Non
     region.vcenters["vc-a-0"].rename_cluster("productionbb010", "decommissioned")
     region.expect(of_cluster(11), of_zone("qa-de-1a"))
     fleet.check_alive()
+    eventually(
+        lambda: region.condition("vc-a-0", "Ready").get("status") == "True",
+        "every stage has said that all is well",
+        otherwise=region.logs,
+    )
+    region.edit_template("nova-compute", "kind: Deployment", "kind: Deployment{= name.a.b =}")
+    events = f"/apis/events.k8s.io/v1/namespaces/{region.namespace}/events"
+    eventually(
+        lambda: "TemplateFails" in {each["reason"] for each in region.kubernetes.request("GET", events)["items"]},
+        "an Event at the template",
+        otherwise=region.logs,
+    )
+    (rendered,) = region.get("VCenterTemplate", "nova-compute")["status"]["conditions"]
+    assert (rendered["status"], rendered["reason"]) == ("False", "Fails")
     assert "orbidden" not in region.logs()
-    assert region.condition("vc-a-0", "Ready")["status"] == "True"

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import copy
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from tests.fakes.record import MemoryStore
 from tests.unit.renderer.region import CELLS, HOST, SURROUNDINGS, configuration, inventory
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Ownership, Topology
 from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import BusUnavailable, TransientError
+from vcenter_operator.common.events import EventType, Silence
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import Inventory, ManifestDelta, ResyncRequest, Stage, Statement
 from vcenter_operator.common.watching import Snapshot
 from vcenter_operator.renderer.core.environment import Library
 from vcenter_operator.renderer.core.policy import Policy
 from vcenter_operator.renderer.core.rendering import Rendered, render
-from vcenter_operator.renderer.core.templates import TemplateSet
+from vcenter_operator.renderer.core.templates import Template, TemplateSet
 from vcenter_operator.renderer.inputs import WatchedInputs
 from vcenter_operator.renderer.ports import Job
+from vcenter_operator.renderer.reporting import Pace, Reporting
 from vcenter_operator.renderer.service import RendererService
 from vcenter_operator.renderer.vcenter import Setting
 
 MINUTE = 60.0
+QUICK = Pace(settle=0.02, longest=0.5, between=0.0, knows_all=0.3)
 
 
 async def becomes(condition: Callable[[], object], what: str, within: float = 10.0) -> None:
@@ -61,6 +66,17 @@ class FakeWatched:
         self.position += 10
         if self.snapshot is not None:
             self.snapshot = Snapshot(self.snapshot.items, self.position)
+
+    def hold_again(self) -> None:
+        """Something of an object changed."""
+        self._objects = [copy.deepcopy(each) for each in self._objects]
+        self._changed()
+
+    def named(self, key: str) -> dict[str, Any]:
+        """One of the objects, by namespace and name."""
+        namespace, _, name = key.partition("/")
+        wanted = {"namespace": namespace, "name": name}
+        return next(each for each in self._objects if each["metadata"].items() >= wanted.items())
 
     def _changed(self) -> None:
         self.position += 1
@@ -145,6 +161,55 @@ class InlineEngine:
         ]
 
 
+class Board:
+    """Keeps the port `TemplateStatus` in the objects of a `FakeWatched`, as the API server does, and the writes."""
+
+    def __init__(self, templates: FakeWatched) -> None:
+        self._templates = templates
+        self.writes: list[tuple[str, int | None]] = []
+        """Template and partition, None: the summary."""
+        self.failing: Exception | None = None
+
+    async def state_partition(self, template: Template, partition: int, entry: Mapping[str, Any] | None) -> None:
+        """See `TemplateStatus.state_partition`."""
+        status = self.status(template.key)
+        entries = [each for each in status.get("partitions", ()) if each["partition"] != partition]
+        self._write(template, partition, {**status, "partitions": [*entries, *([entry] if entry else [])]})
+
+    async def state_summary(self, template: Template, status: Mapping[str, Any]) -> None:
+        """See `TemplateStatus.state_summary`."""
+        known = self.status(template.key)
+        kept = {name: known[name] for name in known if name == "partitions"}
+        self._write(template, None, {**kept, **status})
+
+    def status(self, key: str) -> dict[str, Any]:
+        """What stands there."""
+        found: dict[str, Any] = self._templates.named(key).get("status", {})
+        return found
+
+    def _write(self, template: Template, partition: int | None, status: dict[str, Any]) -> None:
+        if self.failing is not None:
+            raise self.failing
+        self.writes.append((template.key, partition))
+        self._templates.named(template.key)["status"] = status
+        self._templates.hold_again()
+
+    def condition(self, key: str) -> dict[str, Any]:
+        """The condition Rendered; empty: there is none."""
+        conditions = self.status(key).get("conditions", ())
+        return next((dict(each) for each in conditions if each["type"] == "Rendered"), {})
+
+
+class ToldEvents(Silence):
+    """Keeps the port `Events`: type and reason, and the name of what they are about."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str, str]] = []
+
+    async def tell(self, regarding: Mapping[str, Any], type_: EventType, reason: str, note: str) -> None:
+        self.told.append((regarding["metadata"]["name"], type_, reason, note))
+
+
 class MemoryEpochs:
     """Counts up in memory."""
 
@@ -212,6 +277,9 @@ class Scene:
         self.collector = Recorder(self.neighbours)
         self.applier = Recorder(self.neighbours)
         self.service: RendererService | None = None
+        self.store = MemoryStore()
+        self.board = Board(self.templates)
+        self.events = ToldEvents()
 
     @asynccontextmanager
     async def renderer(
@@ -222,7 +290,8 @@ class Scene:
             self.templates.hold(*templates)
         inputs = WatchedInputs(self.templates, self.cells, self.configuration)
         setting = Setting(self.engine, SURROUNDINGS, Policy())
-        self.service = service = RendererService(self.bus, inputs, setting, repeat_every=repeat_every)
+        reporting = Reporting(self.store, self.templates, inputs, self.board, self.events, partitions=2, pace=QUICK)
+        self.service = service = RendererService(self.bus, inputs, setting, reporting, repeat_every=repeat_every)
         tasks = [
             asyncio.create_task(self.neighbours.serve(Stage.COLLECTOR, self.collector)),
             asyncio.create_task(self.neighbours.serve(Stage.APPLIER, self.applier)),

@@ -76,6 +76,15 @@ class WatchedInputs:
         """None: not all of them are known yet."""
         return self._current
 
+    @property
+    def hindrance(self) -> tuple[str, str] | None:
+        """Why nothing can be rendered at present: a reason (CamelCase) and a sentence; None: something can."""
+        if self._cells_problem is not None:
+            return "CellsUnavailable", self._cells_problem
+        if self._templates_problem is not None:
+            return "NoTemplates", self._templates_problem
+        return None
+
     async def look_afresh(self) -> None:
         """Reads all of them as they are now: whoever takes a partition knows at least what its last owner knew.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vcenter_operator.renderer.core.rendering import Rendered
-from vcenter_operator.renderer.core.templates import TemplateSet
+from vcenter_operator.renderer.core.templates import Template, TemplateSet
 
 
 @dataclass(frozen=True)
@@ -27,4 +27,20 @@ class Engine(Protocol):
         `master_password` is for the filter `derive_password`, and no variable. Raises TransientError: nothing can be
         rendered just now.
         """
+        ...
+
+
+class TemplateStatus(Protocol):
+    """Where the authors of templates see what became of them. Every method may raise TransientError or PermanentError.
+
+    A template that is gone is passed over. One that was made anew under its name may be told what became of the last
+    one, until the watch has shown it.
+    """
+
+    async def state_partition(self, template: Template, partition: int, entry: Mapping[str, Any] | None) -> None:
+        """Replaces the entry of one partition in `status.partitions`; None: there is none."""
+        ...
+
+    async def state_summary(self, template: Template, status: Mapping[str, Any]) -> None:
+        """Replaces all of the status but the partitions' entries."""
         ...

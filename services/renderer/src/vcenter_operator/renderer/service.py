@@ -13,6 +13,7 @@ from vcenter_operator.common.messages import Inventory, ManifestDelta, ResyncReq
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.renderer.core.delta import Merged
 from vcenter_operator.renderer.inputs import WatchedInputs
+from vcenter_operator.renderer.reporting import Reporting
 from vcenter_operator.renderer.vcenter import Sealed, Setting, VCenter
 
 log = logger(__name__)
@@ -24,10 +25,19 @@ _TRIES_TO_TAKE = 4
 class RendererService:
     """Keeps what should exist for each vCenter of the owned partitions, and states it when it changes."""
 
-    def __init__(self, bus: Bus, inputs: WatchedInputs, setting: Setting, *, repeat_every: float = 300.0) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        inputs: WatchedInputs,
+        setting: Setting,
+        reporting: Reporting,
+        *,
+        repeat_every: float = 300.0,
+    ) -> None:
         self._bus = bus
         self.inputs = inputs
         self._setting = setting
+        self._reporting = reporting
         self._repeat_every = repeat_every
         self._vcenters: dict[str, VCenter] = {}
         self._configuration_problem: str | None = None
@@ -45,6 +55,7 @@ class RendererService:
                 group.create_task(self.inputs.follow())
                 group.create_task(self._follow_inputs())
                 group.create_task(self._repeat())
+                group.create_task(self._reporting.run(lambda: self._vcenters, lambda: self._configuration_problem))
         finally:
             await self._stop(list(self._vcenters.values()))
 
@@ -66,10 +77,12 @@ class RendererService:
                 await asyncio.sleep(delay)
                 delay *= 2
             else:
+                self._reporting.take(ownership)
                 return
 
     async def release(self, ownership: Ownership) -> None:
         """See `Consumer.release`."""
+        self._reporting.release(ownership)
         gone = [vcenter for vcenter in self._vcenters.values() if vcenter.ownership is ownership]
         for vcenter in gone:
             del self._vcenters[vcenter.host]
@@ -105,11 +118,13 @@ class RendererService:
                     outcome = await vcenter.state(inputs, self._setting)
                 except ConfigurationError as error:
                     self._report_configuration(error)
+                    self._reporting.changed()
                     return
                 self._configuration_problem = None
                 if outcome is not None:
                     delta, merged = outcome
                     self._report(vcenter, merged)
+                    self._reporting.changed()
                     if vcenter.is_news(delta):
                         news = vcenter.with_news(delta).model_copy(update={"trace": trace})
                         await self._publish(vcenter, news)
@@ -125,6 +140,7 @@ class RendererService:
     async def _follow_inputs(self) -> None:
         while True:
             await self.inputs.changed()
+            self._reporting.changed()
             for vcenter in self._vcenters.values():
                 self._schedule(vcenter)
 
@@ -153,7 +169,10 @@ class RendererService:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(self._repeat_every * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+            self._reporting.changed()
             for vcenter in list(self._vcenters.values()):
+                if vcenter.inventory.present:
+                    vcenter.recorded = None  # somebody may have deleted the record
                 if vcenter.tries_again:
                     vcenter.forget_passing()
                     self._schedule(vcenter)

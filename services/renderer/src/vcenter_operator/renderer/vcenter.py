@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vcenter_operator.common import record
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.messages import IndexEntry, Inventory, ManifestDelta, Provenance
 from vcenter_operator.common.sealing import Keyring
 from vcenter_operator.common.surroundings import Surroundings
+from vcenter_operator.renderer.core.account import Account, account_of
 from vcenter_operator.renderer.core.delta import Merged, Yield, merge, renderings
 from vcenter_operator.renderer.core.environment import Loaded
 from vcenter_operator.renderer.core.membership import as_member
@@ -71,6 +73,10 @@ class VCenter:
     """What was published last, without manifests."""
     told: frozenset[str] = frozenset()
     """Failures and warnings that were logged."""
+    account: Account | None = None
+    """What came of it last; None: nothing yet."""
+    recorded: record.Rendered | None = None
+    """What its record says of that, as far as this process knows."""
     rendered: int = 0
     """How often a template was rendered for a unit."""
     _kept: dict[tuple[str, Unit], _Kept] = field(default_factory=dict)
@@ -81,6 +87,11 @@ class VCenter:
     def host(self) -> str:
         """Its FQDN."""
         return self.inventory.host
+
+    @property
+    def busy(self) -> bool:
+        """Whether what is known of it is about to change."""
+        return self.lock.locked() or (self.refreshing is not None and not self.refreshing.done())
 
     @property
     def tries_again(self) -> bool:
@@ -102,12 +113,13 @@ class VCenter:
         if inventory.present and not inputs.complete:
             return None
         if not inventory.present or inputs.cells is None:
-            self._kept, self._bodies = {}, {}
+            self._kept, self._bodies, self.account = {}, {}, Account()
             return _delta(inventory, inputs, (), None), Merged({}, (), ())
         region = Region(inputs.configuration, setting.surroundings, inputs.cells, setting.dry_run)
         scopes = scopes_of(inventory)
         kept = await self._rendered(inventory, inputs, region, setting)
         merged = merge(scopes, inputs.templates, [each.yielded for each in kept.values()])
+        self.account = account_of(merged, (each.yielded for each in kept.values()), inputs.templates)
         self._kept = kept
         self._bodies = {object_id: entry.body for object_id, entry in merged.entries.items()}
         return _delta(inventory, inputs, scopes.all, merged), merged

@@ -40,6 +40,8 @@ class Template:
     version: int = 0
     """Changes with the content only, see `watching.version_of`."""
     uid: str = ""
+    generation: int = 0
+    """`metadata.generation`; 0: its kind has none, in a folder."""
 
     @property
     def key(self) -> str:
@@ -84,6 +86,7 @@ def parse_template(resource: Mapping[str, Any]) -> Template:
         warnings=tuple(warnings),
         version=version_of(resource),
         uid=str(metadata.get("uid", "")),
+        generation=int(metadata.get("generation") or 0),
     )
 
 

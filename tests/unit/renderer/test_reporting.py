@@ -1,0 +1,300 @@
+"""What the renderer says in the status of templates and in the record: true, by one writer each, and not often."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.fakes.record import MemoryStore
+from tests.unit.renderer.conftest import (
+    CELLS_AS_LISTED,
+    QUICK,
+    Board,
+    FakeConfiguration,
+    FakeWatched,
+    Scene,
+    ToldEvents,
+    becomes,
+)
+from tests.unit.renderer.region import HOST, OTHER, SECRET, configmap, configuration, inventory, resource
+from vcenter_operator.common.bus.port import Ownership
+from vcenter_operator.common.configuration import Configuration
+from vcenter_operator.common.errors import TransientError
+from vcenter_operator.common.identity import Unit
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.renderer.core.account import Account, Outcome, partition_entry
+from vcenter_operator.renderer.core.failures import Failure
+from vcenter_operator.renderer.inputs import WatchedInputs
+from vcenter_operator.renderer.reporting import Reporting
+from vcenter_operator.renderer.vcenter import VCenter
+
+NOVA, CINDER = "monsoon3/nova", "monsoon3/cinder"
+PATH = "vcenter_cluster/monsoon3/nova.yaml.j2"
+
+
+def nova(text: str = "{{ cluster_name }}", generation: int = 1) -> dict[str, Any]:
+    made = resource("nova", configmap("nova-{{ name }}", cluster=text))
+    made["metadata"] |= {"uid": "nova", "generation": generation}
+    return made
+
+
+def cinder() -> dict[str, Any]:
+    return resource("cinder", configmap("cinder-{{ availability_zone }}"), scope="datacenter")
+
+
+def edit(scene: Scene, text: str, generation: int) -> None:
+    """Somebody edits nova."""
+    edited = nova(text, generation) | {"status": scene.board.status(NOVA)}
+    scene.templates.hold(edited, scene.templates.named(CINDER))
+
+
+async def test_what_is_rendered_is_told_of_templates_and_vcenters(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        await scene.tell(host=OTHER)
+        await becomes(lambda: scene.board.status(NOVA).get("objects") == 4, "all is told")
+        await becomes(lambda: scene.store.records.keys() == {HOST, OTHER}, "recorded")
+        await becomes(lambda: scene.board.condition(CINDER).get("message") == "rendered 4 times, 4 objects", "cinder")
+    status = scene.board.status(NOVA)
+    assert (status["observedGeneration"], status["renderings"], status["failed"]) == (1, 4, 0)
+    assert "problem" not in status
+    assert sum(entry["vCenters"] for entry in status["partitions"]) == 2
+    assert scene.board.condition(NOVA).items() >= {"status": "True", "reason": "Rendered"}.items()
+    rendered = scene.store.records[HOST].rendered
+    assert rendered is not None
+    (condition,) = rendered.conditions
+    assert (rendered.objects, rendered.failing) == (4, 0)
+    assert (condition.status, condition.reason, condition.message) == ("True", "Rendered", "4 objects of 2 templates")
+    assert scene.events.told == []
+
+
+async def test_a_failure_names_scope_cluster_and_line_and_is_told_once_until_it_is_mended(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        await becomes(lambda: scene.board.condition(NOVA).get("status") == "True", "it renders")
+        edit(scene, "{{ name.a.b if name == 'bb1' else name }}", generation=2)
+        await becomes(lambda: scene.board.condition(NOVA).get("status") == "False", "it fails")
+        failing = scene.board.status(NOVA)
+        await becomes(lambda: scene.store.records[HOST].rendered.failing == 1, "recorded")  # type: ignore[union-attr]
+        (of_vcenter,) = scene.store.records[HOST].rendered.conditions  # type: ignore[union-attr]
+        edit(scene, "mended", generation=3)
+        await becomes(lambda: scene.board.condition(NOVA).get("status") == "True", "it renders again")
+        mended = scene.board.status(NOVA)
+    where = f"cluster qa-de-1a productionbb001 of {HOST}: {PATH}, line 5: UndefinedError"
+    assert failing["problem"].startswith(f"1 of 2 fail: {where}")
+    assert (failing["failed"], failing["objects"], failing["observedGeneration"]) == (1, 1, 2)
+    ((entry,),) = ([each for each in failing["partitions"] if each.get("failures")],)
+    assert entry["failures"][0].items() >= {"vCenter": HOST, "cluster": "productionbb001", "line": 5}.items()
+    assert (of_vcenter.status, of_vcenter.reason) == ("False", "TemplateFails")
+    assert of_vcenter.message.startswith(f"cluster/qa-de-1a/productionbb001: {PATH}, line 5: UndefinedError")
+    assert "problem" not in mended
+    assert [(name, type_, reason) for name, type_, reason, _ in scene.events.told] == [
+        ("nova", "Warning", "TemplateFails"),
+        ("nova", "Normal", "TemplateRenders"),
+    ]
+    assert where in scene.events.told[0][3]
+
+
+async def test_writing_a_status_renders_nothing_and_ends(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()) as service:
+        await scene.tell()
+        await becomes(lambda: {NOVA, CINDER} <= {key for key, part in scene.board.writes if part is None}, "told")
+        jobs, writes, records = len(scene.engine.jobs), len(scene.board.writes), len(scene.store.writes)
+        for _ in range(3):
+            scene.templates.hold_again()
+            scene.templates.moved()
+            await asyncio.sleep(4 * QUICK.settle)  # any write that these led to would be done by then
+        assert (len(scene.engine.jobs), len(scene.board.writes), len(scene.store.writes)) == (jobs, writes, records)
+        assert service.vcenters[HOST].rendered == jobs
+    assert len(scene.deltas()) == 1
+
+
+async def test_an_edit_for_many_vcenters_is_a_handful_of_writes(scene: Scene) -> None:
+    hosts = [f"vc-m-{number}.cc.qa-de-1.cloud.sap" for number in range(60)]
+    async with scene.renderer(nova(), cinder()):
+        for host in hosts:
+            await scene.tell(host=host)
+        await becomes(lambda: scene.board.status(NOVA).get("objects") == 120, "all are rendered")
+        await becomes(lambda: scene.board.status(CINDER).get("objects") == 120, "all are rendered")
+        del scene.board.writes[:]
+        edit(scene, "edited", generation=2)
+        await becomes(lambda: scene.board.status(NOVA)["observedGeneration"] == 2, "the edit is told")
+        await becomes(lambda: scene.board.condition(NOVA)["observedGeneration"] == 2, "the edit is told")
+    assert {key for key, _ in scene.board.writes} == {NOVA}
+    assert len(scene.board.writes) <= 6
+
+
+async def test_while_nothing_can_be_rendered_this_is_told_and_the_last_account_stays(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.tell()
+        await becomes(lambda: scene.board.condition(NOVA).get("status") == "True", "it renders")
+        entries = scene.board.status(NOVA)["partitions"]
+        scene.cells.hold()
+        await becomes(lambda: scene.board.condition(NOVA).get("reason") == "CellsUnavailable", "the template is told")
+        await becomes(lambda: _reason(scene, HOST) == "CellsUnavailable", "the vCenter is told")
+        assert scene.board.condition(NOVA)["status"] == "Unknown"
+        assert scene.board.status(NOVA)["partitions"] == entries
+        scene.cells.hold(*CELLS_AS_LISTED)
+        await becomes(lambda: scene.board.condition(NOVA).get("status") == "True", "it renders again")
+        without = {key: value for key, value in SECRET.items() if key != "bus_key"}
+        scene.configuration.becomes(Configuration.parse(without, 2))
+        await becomes(lambda: scene.board.condition(NOVA).get("reason") == "SecretUnusable", "the template is told")
+        assert "bus_key" in scene.board.status(NOVA)["problem"]
+    assert scene.events.told == []
+
+
+async def test_a_vcenter_that_is_gone_is_not_failing_and_a_forgotten_one_stays_forgotten(scene: Scene) -> None:
+    async with scene.renderer(nova()):
+        await scene.tell(present=False)
+        await scene.tell(host=OTHER)
+        await becomes(lambda: OTHER in scene.store.records, "the other is recorded")
+        assert HOST not in scene.store.records, "nothing is recorded of one whose record is deleted"
+        await scene.tell(host=OTHER, present=False, sequence=2)
+        await becomes(lambda: _reason(scene, OTHER) == "NotInZone", "told")
+        await becomes(lambda: scene.board.condition(NOVA).get("reason") == "NothingToRenderFor", "no entry is left")
+
+
+async def test_what_cannot_be_told_holds_up_nothing_and_is_told_later(scene: Scene) -> None:
+    scene.board.failing = TransientError("the API server is away")
+    async with scene.renderer(nova()):
+        await scene.tell()
+        await scene.delta(1)
+        await becomes(lambda: _reason(scene, HOST) == "Rendered", "the vCenter is recorded all the same")
+        scene.board.failing = None
+        await becomes(lambda: scene.board.condition(NOVA).get("status") == "True", "told in the end")
+
+
+def _reason(scene: Scene, host: str) -> str | None:
+    record = scene.store.records.get(host)
+    return record.rendered.conditions[0].reason if record is not None and record.rendered is not None else None
+
+
+# --- one replica of several
+
+
+class Part:
+    """A replica's reporting, for accounts that a test makes up."""
+
+    def __init__(self) -> None:
+        self.templates = FakeWatched([nova() | {"status": {"partitions": []}}])
+        self.board, self.events, self.store = Board(self.templates), ToldEvents(), MemoryStore()
+        cells, source = FakeWatched(CELLS_AS_LISTED), FakeConfiguration(configuration())
+        self.inputs = WatchedInputs(self.templates, cells, source)
+        self.vcenters: dict[str, VCenter] = {}
+        self.reporting = Reporting(
+            self.store, self.templates, self.inputs, self.board, self.events, partitions=4, pace=QUICK
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await self.inputs.look_afresh()
+        tasks = [
+            asyncio.create_task(self.inputs.follow()),
+            asyncio.create_task(self.reporting.run(lambda: self.vcenters, lambda: None)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def owns(self, partition: int) -> Ownership:
+        ownership = Ownership(Stage.RENDERER, partition, 1)
+        self.reporting.take(ownership)
+        return ownership
+
+    def knows(self, host: str, ownership: Ownership, *outcomes: Outcome) -> None:
+        vcenter = VCenter(ownership, inventory(host=host))
+        vcenter.account = Account({PATH: outcomes[0]}, outcomes[0].objects) if outcomes else None
+        self.vcenters[host] = vcenter
+        self.reporting.changed()
+
+    def other(self, partition: int, *failures: tuple[Unit, Failure], generation: int = 1) -> None:
+        """Another replica tells of its partition."""
+        entry = partition_entry(partition, {f"vc-{partition}": Outcome(generation, 2, 2 - len(failures), failures)})
+        status = self.board.status(NOVA)
+        entries = [each for each in status.get("partitions", ()) if each["partition"] != partition]
+        self.templates.named(NOVA)["status"] = {**status, "partitions": [*entries, entry]}
+        self.templates.hold_again()
+
+    @property
+    def entries(self) -> dict[int, Any]:
+        return {each["partition"]: each for each in self.board.status(NOVA)["partitions"]}
+
+
+@pytest.fixture
+async def part() -> Part:
+    return Part()
+
+
+FAILURE = Unit("cluster", "qa-de-1a", "productionbb001"), Failure("TypeError: odd", PATH, 7)
+
+
+async def test_only_the_owner_of_the_first_partition_says_what_all_come_to(part: Part) -> None:
+    async with part.running():
+        second = part.owns(1)
+        part.knows(HOST, second, Outcome(1, 2, 2))
+        await becomes(lambda: 1 in part.entries, "its own entry")
+        part.other(2, FAILURE)
+        await asyncio.sleep(4 * QUICK.settle)
+        assert part.board.writes == [(NOVA, 1)], "what others say is theirs, and so is what all come to"
+        part.owns(0)
+        await becomes(lambda: part.board.condition(NOVA).get("status") == "False", "it has seen the other's entry")
+        assert "line 7: TypeError: odd" in part.board.status(NOVA)["problem"]
+        part.other(2, generation=1)
+        await becomes(lambda: part.board.condition(NOVA).get("status") == "True", "and follows it")
+        assert part.board.status(NOVA)["objects"] == 4
+    assert {partition for _, partition in part.board.writes} == {1, None}
+    assert [reason for _, _, reason, _ in part.events.told] == ["TemplateFails", "TemplateRenders"]
+
+
+async def test_the_oldest_generation_in_use_is_what_is_observed(part: Part) -> None:
+    async with part.running():
+        part.knows(HOST, part.owns(0), Outcome(5, 2, 2))
+        part.other(1, generation=3)
+        part.templates.named(NOVA)["metadata"]["generation"] = 5
+        part.templates.hold_again()
+        await becomes(lambda: part.board.status(NOVA).get("objects") == 4, "both are told")
+        assert part.board.status(NOVA)["observedGeneration"] == 3
+
+
+async def test_entries_of_partitions_that_are_no_more_go(part: Part) -> None:
+    async with part.running():
+        part.other(4)
+        part.other(3)
+        part.knows(HOST, part.owns(0), Outcome(1, 2, 2))
+        await becomes(lambda: part.entries.keys() == {0, 3}, "partition 4 of 0..3 is none")
+
+
+async def test_a_partition_that_was_just_taken_is_no_evidence_of_anything(part: Part) -> None:
+    async with part.running():
+        part.other(1)
+        before = part.entries[1]
+        taken = part.owns(1)
+        part.knows(HOST, taken)
+        await asyncio.sleep(4 * QUICK.settle)
+        assert part.entries[1] == before, "one of its vCenters is not rendered yet"
+        assert part.board.writes == []
+        del part.vcenters[HOST]
+        part.reporting.changed()
+        await becomes(lambda: part.entries == {}, "there is none, and none has come for long")
+
+
+async def test_who_lost_a_partition_writes_nothing(part: Part) -> None:
+    async with part.running():
+        lost, held = part.owns(0), part.owns(1)
+        lost.end()
+        part.knows(HOST, lost, Outcome(1, 2, 2))
+        part.knows(OTHER, held, Outcome(1, 2, 2))
+        await becomes(lambda: OTHER in part.store.records, "what is held is told")
+        await asyncio.sleep(4 * QUICK.settle)
+        assert part.board.writes == []
+        part.reporting.release(lost)
+        part.reporting.changed()
+        await becomes(lambda: part.board.writes == [(NOVA, 1)], "without it the rest is told")
+    assert HOST not in part.store.records
