@@ -61,7 +61,12 @@ def test_of_a_vcenter_that_is_gone_nothing_else_is_said() -> None:
 def test_false_is_said_before_unknown_and_a_long_text_is_cut() -> None:
     found = ready(condition("Connected", "Unknown", "Odd"), condition("Rendered", "False", "TemplateFails", "x" * 500))
     assert found[:2] == ("False", "TemplateFails")
-    assert len(found[2]) == 160
+    assert len(found[2]) == 100
+
+
+def test_what_a_refused_request_was_is_left_to_the_condition() -> None:
+    refused = condition("Applied", "False", "Refused", "Deployment a: PATCH /apis/apps/v1/deployments/a: 422 too small")
+    assert ready(refused)[2] == "Deployment a: 422 too small"
 
 
 def test_whoever_writes_a_section_brings_ready_up_to_date() -> None:

@@ -5,6 +5,7 @@ Whoever writes a condition writes `Ready` along, by compare-and-swap, so that it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from vcenter_operator.common.record.port import Condition
 
 READY = "Ready"
 
-_LONGEST = 160
+_LONGEST = 100
 """Characters of its message: it is the last column of `kubectl get vc`. The condition it follows from has all of it."""
+_REQUEST = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /\S+: ")
 _HELD = "DeletionHeld"
 _BY_URGENCY = ("Connected", "Applied", "Rendered", "Collected", "Discovered")
 """Which of several troubles a person hears of first: what stops everything, then what stops a part."""
@@ -41,7 +43,7 @@ def readiness(conditions: Iterable[Mapping[str, Any]]) -> Condition:
 
 
 def _as(status: str, condition: Mapping[str, Any], *, reason: str | None = None) -> Condition:
-    message = " ".join(str(condition.get("message") or "").split())
+    message = " ".join(_REQUEST.sub("", str(condition.get("message") or "")).split())
     if len(message) > _LONGEST:
         message = message[: _LONGEST - 1] + "…"
     return Condition.model_validate(
