@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.bare import Session
@@ -71,8 +72,12 @@ class Changes:
             Change("port group renamed", self._rename_port_group),
             Change("datastore added", self._mount),
             Change("template edited", self._edit, in_vcenter=False),
-            Change("vCenter in DNS, polled", self._list, self._unlist, in_vcenter=False),
         ]
+
+    def in_dns(self, how: str) -> Change:
+        """A vCenter that joins the zone; `how` the operator comes to know."""
+        name = f"vCenter in DNS, {how}"
+        return Change(name, partial(self._list, name), self._unlist, in_vcenter=False)
 
     def close(self) -> None:
         """Ends the sessions."""
@@ -167,10 +172,10 @@ class Changes:
         await self.observer.see(gone, "vc-a-1 is gone")
         await asyncio.to_thread(lambda: self._listed.Rename_Task(newName=f"productionbb{400 + number}"))
 
-    def _list(self, number: int) -> list[Step]:
+    def _list(self, name: str, number: int) -> list[Step]:
         address = self.region.vcenters["vc-a-1"].address
         step = self._blocking(lambda: self.region.zone.add("vc-a-1", "A", address))
-        return [Step(self.kinds[-1].name, step, self._there(400 + number))]
+        return [Step(name, step, self._there(400 + number))]
 
     # -- by what they are recognised
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,13 +19,11 @@ from kubernetes_asyncio import client, config
 from rich.console import Console
 
 from bench import report
-from tests.e2e.processes import Fleet
-from tests.e2e.region import Region, of_cluster
+from bench.starting import fresh_namespace, prepared, wait_for_all
+from tests.e2e.region import Region
 from tests.stack import Stack
-from tests.waiting import eventually
 
 CONCURRENCY = 10
-TEMPLATES = ("nova-compute-etc", "nova-compute", "neutron-dvs-agent")
 console = Console(width=110)
 
 
@@ -46,6 +43,7 @@ def main() -> None:
 
 def run(stack: Stack, vcenters: int, clusters: int, runs: int) -> None:
     """The benchmark on a stack."""
+    console.print(f"building {vcenters} vCenters with {clusters} clusters each")
     region = prepared(stack, vcenters, clusters)
     cold, bare, soap, requests = [], [], Counter[str](), Counter[str]()
     objects: dict[str, dict[str, Any]] = {}
@@ -54,47 +52,15 @@ def run(stack: Stack, vcenters: int, clusters: int, runs: int) -> None:
         calls_before, requests_before = soap_calls(region), api_requests(region)
         started = time.perf_counter()
         fleet = region.fleet(partitions="8")
-        objects = wait_for_all(region, fleet, vcenters * clusters)
+        wait_for_all(region, 1, vcenters * clusters, fleet.check_alive, within=600)
         cold.append(time.perf_counter() - started)
+        objects = region.objects()
         soap, requests = soap_calls(region) - calls_before, api_requests(region) - requests_before
         fleet.close()
         bare.append(asyncio.run(bare_loop(region, objects)))
         console.print(f"run {number}: {cold[-1]:.1f} s for {len(objects)} objects, the bare loop {bare[-1]:.1f} s")
     finish(stack, len(objects), (cold, bare), soap, requests)
     region.close()
-
-
-def prepared(stack: Stack, vcenters: int, clusters: int) -> Region:
-    """The vCenters and the zone."""
-    console.print(f"building {vcenters} vCenters with {clusters} clusters each")
-    zone = stack.dns()
-    zone.clear()
-    folder = Path(tempfile.mkdtemp(dir=stack.folder))
-    region = Region(stack.kubernetes(), zone, "", "", stack.start_vcsim, folder)
-    for number in range(vcenters):
-        datacenter = f"QA-DE-1{chr(ord('A') + number)}"
-        region.vcenter(f"vc-a-{number}", datacenter, clusters=clusters, block=1 + number * clusters)
-    return region
-
-
-def fresh_namespace(stack: Stack, region: Region) -> None:
-    """Nothing is known: a new namespace and a new virtual host."""
-    region.namespace = f"bench-{secrets.token_hex(4)}"
-    region.kubernetes.create_namespace(region.namespace)
-    region.amqp_url = stack.rabbitmq().create_vhost(region.namespace)
-    region.prepare(TEMPLATES)
-
-
-def wait_for_all(region: Region, fleet: Fleet, clusters: int) -> dict[str, dict[str, Any]]:
-    """Every object of every cluster."""
-    wanted = of_cluster(*range(1, clusters + 1))
-
-    def there() -> dict[str, dict[str, Any]] | None:
-        fleet.check_alive()
-        found = region.objects()
-        return found if found.keys() >= wanted else None
-
-    return eventually(there, f"{len(wanted)} objects", within=600, every=0.2, otherwise=region.logs)
 
 
 async def bare_loop(region: Region, objects: dict[str, dict[str, Any]]) -> float:

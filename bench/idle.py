@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import secrets
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -21,12 +19,11 @@ from rich.console import Console
 
 from bench import report
 from bench.proxies import CountingApi, CountingDns, Loop, Request
+from bench.starting import prepared, wait_for_all
 from tests.e2e.processes import STAGES, Service
-from tests.e2e.region import Region, of_cluster
+from tests.e2e.region import Region
 from tests.stack import Stack
-from tests.waiting import eventually
 
-TEMPLATES = ("nova-compute-etc", "nova-compute", "neutron-dvs-agent")
 _TICK = os.sysconf("SC_CLK_TCK")
 _MESSAGES = ("messages_received_total", "messages_confirmed_total", "messages_delivered_total")
 console = Console(width=110)
@@ -72,6 +69,7 @@ class Counts:
 
 def run(stack: Stack, seconds: float, vcenters: int, clusters: int) -> None:
     """The benchmark on a stack."""
+    console.print(f"building {vcenters} vCenters with {clusters} clusters each")
     region = prepared(stack, vcenters, clusters)
     proxies = Loop()
     api = CountingApi(region.kubernetes, stack.ca.server("localhost", "127.0.0.1"), region.folder)
@@ -83,17 +81,20 @@ def run(stack: Stack, seconds: float, vcenters: int, clusters: int) -> None:
         stage: Service(stage, 0, region.environment(str(kubeconfigs[stage]), **defaults), region.folder)
         for stage in STAGES
     }
+
+    def check_alive() -> None:
+        assert all(service.running for service in services.values()), "a service has ended"
+
     for service in services.values():
         service.start()
     try:
-        wanted = of_cluster(*range(1, vcenters * clusters + 1))
-        eventually(lambda: region.objects().keys() >= wanted, f"{len(wanted)} objects", within=300, every=1.0)
+        objects = wait_for_all(region, 1, vcenters * clusters, check_alive)
         settle(api)
         before = counts(stack, region, api, dns, services)
-        console.print(f"{len(wanted)} objects are written; counting for {seconds:g} s")
+        console.print(f"{objects} objects are written; counting for {seconds:g} s")
         time.sleep(seconds)
         after = counts(stack, region, api, dns, services)
-        assert all(service.running for service in services.values()), "a service has ended"
+        check_alive()
     finally:
         for service in services.values():
             service.kill()
@@ -101,22 +102,6 @@ def run(stack: Stack, seconds: float, vcenters: int, clusters: int) -> None:
         proxies.close()
         region.close()
     finish(stack, before, after, seconds, (vcenters, clusters))
-
-
-def prepared(stack: Stack, vcenters: int, clusters: int) -> Region:
-    """A namespace, a zone, vCenters and templates."""
-    console.print(f"building {vcenters} vCenters with {clusters} clusters each")
-    zone = stack.dns()
-    zone.clear()
-    region = Region(stack.kubernetes(), zone, "", "", stack.start_vcsim, Path(tempfile.mkdtemp(dir=stack.folder)))
-    region.namespace = f"bench-{secrets.token_hex(4)}"
-    region.kubernetes.create_namespace(region.namespace)
-    region.amqp_url = stack.rabbitmq().create_vhost(region.namespace)
-    for number in range(vcenters):
-        datacenter = f"QA-DE-1{chr(ord('A') + number)}"
-        region.vcenter(f"vc-a-{number}", datacenter, clusters, block=1 + number * clusters)
-    region.prepare(TEMPLATES)
-    return region
 
 
 def settle(api: CountingApi, quiet: float = 10.0, within: float = 120.0) -> None:

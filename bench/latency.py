@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
-import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,15 @@ from rich.console import Console
 from bench import bare, report
 from bench.changes import Change, Changes
 from bench.observing import Observer, observing
-from bench.stages import Passage, spine
-from tests.e2e.region import Region, of_cluster
+from bench.proxies import NotifyRelay
+from bench.stages import NOTIFIED, PUSH, Passage, spine
+from bench.starting import prepared, wait_for_all
+from tests.e2e.region import Region
 from tests.stack import Stack
-from tests.waiting import eventually
+from tests.stack.ports import free_port
 
 PARTITIONS = 8
-VCENTERS, CLUSTERS = 4, 4
-TEMPLATES = ("nova-compute-etc", "nova-compute", "neutron-dvs-agent")
+VCENTERS, CLUSTERS, FIRST_BLOCK = 4, 4, 10
 AIM_MEDIAN, AIM_P99 = 2.0, 5.0
 WARM_UP = 3
 """Rounds that do not count."""
@@ -54,18 +54,19 @@ def main() -> None:
 
 def run(stack: Stack, samples: int, poll_every: float, only: Sequence[str]) -> None:
     """The benchmark on a stack."""
-    region = prepared(stack)
+    region = prepared(stack, VCENTERS, CLUSTERS, first_block=FIRST_BLOCK)
+    notify = "127.0.0.1", free_port("127.0.0.1")
     fleet = region.fleet(
-        partitions=str(PARTITIONS), heartbeat="10", dns_poll_every=f"{poll_every:g}", deletion_share="1"
+        partitions=str(PARTITIONS),
+        heartbeat="10",
+        dns_poll_every=f"{poll_every:g}",
+        notify_address=notify[0],
+        notify_port=str(notify[1]),
+        deletion_share="1",
     )
     try:
-        eventually(
-            lambda: region.objects().keys() >= of_cluster(*range(10, 10 + CLUSTERS)),
-            "the first objects",
-            within=120,
-            otherwise=region.logs,
-        )
-        passages, chains = asyncio.run(rounds(region, samples, only))
+        wait_for_all(region, FIRST_BLOCK, VCENTERS * CLUSTERS, fleet.check_alive)
+        passages, chains = asyncio.run(phases(region, notify, samples, only))
         fleet.check_alive()
     except BaseException:
         console.print(region.logs(), markup=False, soft_wrap=True)
@@ -75,59 +76,70 @@ def run(stack: Stack, samples: int, poll_every: float, only: Sequence[str]) -> N
     finish(stack, passages, chains, poll_every)
 
 
-def prepared(stack: Stack) -> Region:
-    """A namespace, a zone, vCenters and templates."""
-    zone = stack.dns()
-    zone.clear()
-    region = Region(stack.kubernetes(), zone, "", "", stack.start_vcsim, Path(tempfile.mkdtemp(dir=stack.folder)))
-    region.namespace = f"bench-{secrets.token_hex(4)}"
-    region.kubernetes.create_namespace(region.namespace)
-    region.amqp_url = stack.rabbitmq().create_vhost(region.namespace)
-    for number in range(VCENTERS):
-        region.vcenter(f"vc-a-{number}", f"QA-DE-1{chr(ord('A') + number)}", CLUSTERS, block=10 + number * CLUSTERS)
-    region.prepare(TEMPLATES)
-    return region
-
-
-async def rounds(region: Region, samples: int, only: Sequence[str]) -> tuple[list[Passage], list[bare.Sample]]:
-    """Every kind of change in turn, and the bare chain after each."""
-    passages: list[Passage] = []
-    chains: list[bare.Sample] = []
+async def phases(
+    region: Region, notify: tuple[str, int], samples: int, only: Sequence[str]
+) -> tuple[list[Passage], list[bare.Sample]]:
+    """Every kind of change; at last the one in DNS once more, with a server that sends NOTIFY."""
     async with observing(region, PARTITIONS, ("ConfigMap", "Secret", "Deployment", "VCenterTemplate")) as observer:
         changes = await asyncio.to_thread(Changes, region, observer)
         pushes = Pushes(region.vcenters["vc-a-0"])
-        kinds = [kind for kind in changes.kinds if not only or any(part in kind.name for part in only)]
         try:
             async with bare.connected(region, region.vcenters["vc-a-0"]) as chain:
-                for number in range(-WARM_UP, samples):
-                    for kind in kinds:
-                        seen = await measure(observer, pushes, kind, number)
-                        changes.remember()
-                        sample = await chain.run(changes.bodies, changes.manifest)
-                        if number >= 0:
-                            passages += seen
-                            chains.append(sample)
-                    if number % 10 == 9:
-                        console.print(f"{number + 1} of {samples} rounds")
+                rounds = Rounds(observer, pushes, NotifyRelay(*notify), changes, chain, samples, only)
+                await rounds.run([*changes.kinds, changes.in_dns("polled")])
+                port = await rounds.relay.start()
+                await asyncio.to_thread(region.zone.notify_to, "127.0.0.1", port)
+                await rounds.run([changes.in_dns("NOTIFY")])
         finally:
             await asyncio.to_thread(pushes.close)
             await asyncio.to_thread(changes.close)
-    return passages, chains
+    return rounds.passages, rounds.chains
 
 
-async def measure(observer: Observer, pushes: Pushes, kind: Change, number: int) -> list[Passage]:
-    """One change, from the call that makes it to what it leads to; and the way back, where that is a change too."""
-    await kind.prepare(number)
-    passages = []
-    for step in kind.steps(number):
-        await observer.quiet()
-        observer.forget()
-        began = await step.make()
-        written = await observer.see(partial(step.wanted, began), f"{step.name} {number}")
-        await observer.quiet()
-        pushed = pushes.first(began, written.at) if kind.in_vcenter else None
-        passages.append(Passage.of(step.name, began, pushed, written, observer))
-    return passages
+@dataclass
+class Rounds:
+    """Every kind of change in turn, and the bare chain after each."""
+
+    observer: Observer
+    pushes: Pushes
+    relay: NotifyRelay
+    changes: Changes
+    chain: bare.Chain
+    samples: int
+    only: Sequence[str]
+    passages: list[Passage] = field(default_factory=list)
+    chains: list[bare.Sample] = field(default_factory=list)
+
+    async def run(self, kinds: Sequence[Change]) -> None:
+        """So many rounds as samples are wanted, after some that do not count."""
+        kinds = [kind for kind in kinds if not self.only or any(part in kind.name for part in self.only)]
+        for number in range(-WARM_UP, self.samples if kinds else -WARM_UP):
+            for kind in kinds:
+                seen = await self._measure(kind, number)
+                self.changes.remember()
+                sample = await self.chain.run(self.changes.bodies, self.changes.manifest)
+                if number >= 0:
+                    self.passages += seen
+                    self.chains.append(sample)
+
+    async def _measure(self, kind: Change, number: int) -> list[Passage]:
+        """One change, from the call that makes it to what it leads to; and the way back, if that is a change too."""
+        await kind.prepare(number)
+        passages = []
+        for step in kind.steps(number):
+            await self.observer.quiet()
+            self.observer.forget()
+            began = await step.make()
+            written = await self.observer.see(partial(step.wanted, began), f"{step.name} {number}")
+            await self.observer.quiet()
+            told = self._told(kind, began, written.at)
+            passages.append(Passage.of(step.name, began, told, written, self.observer))
+        return passages
+
+    def _told(self, kind: Change, began: float, until: float) -> tuple[str, float] | None:
+        """Who told of the change first, to those who only wait."""
+        sources = ((PUSH, self.pushes.at),) if kind.in_vcenter else ((NOTIFIED, self.relay.at),)
+        return next(((who, at) for who, times in sources for at in list(times) if began <= at <= until), None)
 
 
 class Pushes(threading.Thread):
@@ -137,7 +149,7 @@ class Pushes(threading.Thread):
         super().__init__(daemon=True)
         self._session = bare.Session(vcenter)
         self._session.watch()
-        self._at: list[float] = []
+        self.at: list[float] = []
         self._ended = False
         self.start()
 
@@ -145,11 +157,7 @@ class Pushes(threading.Thread):
         """Waits, again and again."""
         while not self._ended:
             if self._session.wait(2):
-                self._at.append(time.perf_counter())
-
-    def first(self, since: float, until: float) -> float | None:
-        """The first report within a time."""
-        return next((at for at in list(self._at) if since <= at <= until), None)
+                self.at.append(time.perf_counter())
 
     def close(self) -> None:
         """Ends the session."""
@@ -188,7 +196,7 @@ def finish(stack: Stack, passages: list[Passage], chains: list[bare.Sample], pol
         ("", "median", "p99", "max", "x", "x p99", "x of ours", "x p99 of ours"),
         rows,
         caption=f"x: times the bare chain. Aims: median <= {AIM_MEDIAN:g} x, p99 <= {AIM_P99:g} x. Ours: from when the "
-        "vCenter (or the API server, for templates) tells somebody who only waits. The zone's serial is looked at "
+        "vCenter, the DNS server or the API server tells somebody who only waits. The zone's serial is looked at "
         f"every {poll_every:g} s.",
     )
     report.show(

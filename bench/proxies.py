@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -119,8 +121,9 @@ class CountingApi:
         ) as answer:
             response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
+            with suppress(ConnectionError):  # who asked has gone
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
             return response
 
     async def close(self) -> None:
@@ -175,6 +178,25 @@ class CountingDns(asyncio.DatagramProtocol):
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counted["connections over TCP"] += 1
         their_reader, their_writer = await asyncio.open_connection(*self._server)
+        await asyncio.gather(_copy(reader, their_writer), _copy(their_reader, writer))
+
+
+class NotifyRelay:
+    """Where a DNS server sends NOTIFY (over TCP): passed on as it is, and the time remembered (`time.perf_counter`)."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.at: list[float] = []
+        self._to = (address, port)
+
+    async def start(self) -> int:
+        """Listens. The port."""
+        port = free_port()
+        await asyncio.start_server(self._connected, "127.0.0.1", port)
+        return port
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.at.append(time.perf_counter())
+        their_reader, their_writer = await asyncio.open_connection(*self._to)
         await asyncio.gather(_copy(reader, their_writer), _copy(their_reader, writer))
 
 

@@ -12,6 +12,7 @@ from vcenter_operator.common.record import Record
 from vcenter_operator.common.record.document import record_of
 
 PUSH = "vCenter: reports the change (bare WaitForUpdatesEx)"
+NOTIFIED = "DNS server: sends NOTIFY"
 STORED = "API server: has the template"
 DNS = "discovery: DnsChange on the bus"
 DNS_RECORD = "    of it until its record is written"
@@ -20,7 +21,7 @@ INVENTORY_RECORD = "    of it until the record is written"
 DELTA = "renderer: ManifestDelta on the bus"
 OBJECT = "applier: the object is written"
 ACCEPTED = "    of it until the record says acted on"
-_ORDER = (PUSH, STORED, DNS, DNS_RECORD, INVENTORY, INVENTORY_RECORD, DELTA, OBJECT, ACCEPTED)
+_ORDER = (PUSH, NOTIFIED, STORED, DNS, DNS_RECORD, INVENTORY, INVENTORY_RECORD, DELTA, OBJECT, ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,30 @@ class Passage:
     name: str
     total: float
     told: float
-    """Until somebody who only waits was told of it, by the vCenter or by the API server: none of that is ours."""
+    """Until the vCenter, the DNS server or the API server told somebody who only waits: none of that is ours."""
     last: float
     stages: tuple[tuple[str, float], ...]
 
     @classmethod
-    def of(cls, name: str, began: float, pushed: float | None, written: Written, observer: Observer) -> Passage:
-        """From what was seen. The change began at `began`, and `written` is the object that it is about."""
+    def of(
+        cls, name: str, began: float, told: tuple[str, float] | None, written: Written, observer: Observer
+    ) -> Passage:
+        """From what was seen.
+
+        The change began at `began`; `told` is who told of it first, and when; `written` is the object that shows it.
+        """
         delta = _delta(observer, written)
         inventory = _cause(observer, delta)
         change = _cause(observer, inventory)
         points: list[tuple[str, float]] = []
         details: list[tuple[str, float]] = []
-        if pushed is not None and (inventory is None or pushed < inventory.at):
-            points.append((PUSH, pushed))
+        first = change or inventory
+        if told is not None and (first is None or told[1] < first.at or first.at < began):
+            points.append(told)
         template = next((each for each in observer.written if each.key.startswith("VCenterTemplate/")), None)
         if template is not None and began < template.at:
             points.append((STORED, template.at))
-        previous = told = points[-1][1] if points else began
+        previous = known = points[-1][1] if points else began
         if change is not None and isinstance(change.statement, DnsChange) and change.at > began:
             recorded = _record(observer, began, lambda record: _discovered(record, change))
             details += [(DNS_RECORD, recorded - previous)] if recorded else []
@@ -66,7 +73,7 @@ class Passage:
         starts = [began, *(at for _, at in points)]
         stages = [(stage, at - start) for (stage, at), start in zip(points, starts, strict=False)]
         last = max(each.at for each in observer.written if each.item["kind"] in ("ConfigMap", "Secret", "Deployment"))
-        return cls(name, written.at - began, told - began, last - began, (*stages, *details))
+        return cls(name, written.at - began, known - began, last - began, (*stages, *details))
 
 
 def spine(passages: Sequence[Passage]) -> list[str]:
