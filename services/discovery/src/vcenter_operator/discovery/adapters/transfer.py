@@ -21,7 +21,6 @@ import dns.name
 import dns.query
 import dns.rdatatype
 import dns.tsig
-import dns.versioned
 import dns.xfr
 import dns.zone
 
@@ -90,7 +89,7 @@ class Transfers:
     """Keeps the last complete copy of the zone, from which an incremental transfer starts."""
 
     def __init__(self) -> None:
-        self._copy: dns.versioned.Zone | None = None
+        self._copy: dns.zone.Zone | None = None
         self._copied_from: tuple[str, Server] | None = None
 
     def transfer(self, order: Order) -> Outcome:
@@ -102,7 +101,7 @@ class Transfers:
         self._copy, self._copied_from = zone, (order.domain, order.access.server)
         return Outcome(serial(zone), how, names, len(zone.nodes), problem)
 
-    def _transferred(self, order: Order) -> tuple[dns.versioned.Zone, str, str | None]:
+    def _transferred(self, order: Order) -> tuple[dns.zone.Zone, str, str | None]:
         base = None if order.afresh else self._base(order)
         # Whatever happens to an incremental transfer, the next attempt starts from nothing.
         self._copy = None
@@ -119,7 +118,7 @@ class Transfers:
                 return base, "IXFR" if serial(base) != before else "none", None
         return _whole(order), "AXFR", problem
 
-    def _base(self, order: Order) -> dns.versioned.Zone | None:
+    def _base(self, order: Order) -> dns.zone.Zone | None:
         """The copy to start an incremental transfer from; None where it is another server's, or not older."""
         if self._copy is None or self._copied_from != (order.domain, order.access.server):
             return None
@@ -128,7 +127,7 @@ class Transfers:
         return None if backwards else self._copy
 
 
-def _catch_up(order: Order, zone: dns.versioned.Zone) -> None:
+def _catch_up(order: Order, zone: dns.zone.Zone) -> None:
     for _ in range(_ATTEMPTS):
         try:
             _receive(order, zone, dns.rdatatype.IXFR)
@@ -139,9 +138,9 @@ def _catch_up(order: Order, zone: dns.versioned.Zone) -> None:
             return
 
 
-def _whole(order: Order) -> dns.versioned.Zone:
+def _whole(order: Order) -> dns.zone.Zone:
     for left in reversed(range(_ATTEMPTS)):
-        zone = dns.versioned.Zone(dns.name.from_text(order.domain), relativize=False)
+        zone = dns.zone.Zone(dns.name.from_text(order.domain), relativize=False)
         try:
             _receive(order, zone, dns.rdatatype.AXFR, leave_if_behind=left > 0)
         except _Behind:
@@ -151,7 +150,7 @@ def _whole(order: Order) -> dns.versioned.Zone:
 
 
 def _receive(
-    order: Order, zone: dns.versioned.Zone, kind: dns.rdatatype.RdataType, *, leave_if_behind: bool = False
+    order: Order, zone: dns.zone.Zone, kind: dns.rdatatype.RdataType, *, leave_if_behind: bool = False
 ) -> None:
     query, base = dns.xfr.make_query(zone, serial=None if kind == dns.rdatatype.AXFR else 0)
     if order.tsig_key is not None:
@@ -178,7 +177,7 @@ def _receive(
             first = False
 
 
-def _check(zone: dns.versioned.Zone, order: Order) -> None:
+def _check(zone: dns.zone.Zone, order: Order) -> None:
     try:
         zone.check_origin()
     except dns.zone.NoSOA:

@@ -51,9 +51,11 @@ def main() -> None:
     transfers = Transfers()
     gc.disable()  # a zone is a million objects, which would be walked through again and again while they are made
     while (body := _read(orders)) is not None:
-        answers.write(frame(_answer(transfers, Order(**json.loads(body)))))
+        answer = _answer(transfers, Order(**json.loads(body)))
+        answers.write(frame(answer))
         answers.flush()
-        gc.collect()
+        if answer.get("how") not in ("IXFR", "none"):
+            gc.collect()  # the copy before, or half a new one
 
 
 def _answer(transfers: Transfers, order: Order) -> dict[str, Any]:
