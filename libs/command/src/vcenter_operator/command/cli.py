@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vcenter_operator.command import approving, pipeline, preview
+from vcenter_operator.command.status.command import Format, Wish, status
 from vcenter_operator.common import process, telemetry
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import Stage
@@ -105,6 +106,31 @@ def render(
     line. Exit code 1 when anything failed.
     """
     raise typer.Exit(preview.render(site, templates, output))
+
+
+@app.command("status")
+def status_command(
+    vcenter: Annotated[str | None, typer.Option(help="Everything about one: its FQDN, or the first label.")] = None,
+    output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for scripts.")] = Format.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2, metavar="SECONDS")] = 2.0,
+    timeout: Annotated[float, typer.Option(help="What each server has for its answer.", metavar="SECONDS")] = 10.0,
+    bus: BusUrl = None,
+) -> None:
+    """Show the pipeline: its stages, who works on which partition, what waits, and every vCenter.
+
+    RabbitMQ, the Leases and the VCenters are asked, with the settings and the kubeconfig of the stages; what cannot be
+    asked is named, and the rest shown. Nothing is changed. Where everything runs in one process: `--bus in-process`.
+
+    Exit codes: 0 all is ready; 1 something is wrong: a vCenter is not ready, nobody works on a partition, messages are
+    parked; 2 not everything could be asked, or a setting is wrong.
+    """
+    if watch and output is not Format.TABLE:
+        raise typer.BadParameter("--watch is for the table: scripts call it again")
+    wish = Wish(vcenter, output, every if watch else None, timeout)
+    settings = Settings.load(bus=bus)
+    telemetry.configure("ERROR", json=False)
+    raise typer.Exit(asyncio.run(status(settings, wish)))
 
 
 @app.command("approve")
