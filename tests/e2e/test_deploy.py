@@ -16,6 +16,7 @@ pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes")
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "operator.yaml"
 PATHS = {
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "Service": "/api/v1/namespaces/{}/services",
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",

@@ -483,3 +483,34 @@ async def test_one_source_alone_is_set_back_at_once(scene: Scene) -> None:
         await becomes(lambda: len(scene.heard) == 2, "both stated")
         scene.zone.hold(TWO | {"vc-c-0": "10.0.0.3"}, serial=3)
         await becomes(lambda: "vc-c-0" in scene.told(), "the newcomer stated")
+
+
+async def test_a_held_zone_that_is_mended_is_believed_at_once_however_late_the_second_look(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
+    scene.zone.hold(FOUR)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 4, "four stated")
+        scene.zone.hold({"vc-a-0": "10.0.0.1", "vc-b-0": "10.0.0.2"} | {"vc-e-0": "10.0.0.5"}, serial=10)
+        await becomes(lambda: scene.told().get("vc-e-0"), "half is no unlikely share")
+        scene.zone.hold({"vc-e-0": "10.0.0.5"})
+        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
+        scene.zone.hold({"vc-e-0": "10.0.0.5"})
+        await scene.zone.looked()
+        assert condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "another look does not confirm it before its time"
+        scene.zone.hold({"vc-a-0": "10.0.0.1", "vc-b-0": "10.0.0.7"} | {"vc-e-0": "10.0.0.5"})
+        await becomes(lambda: scene.of("vc-b-0")[-1].addresses == ("10.0.0.7",), "mended, and believed")
+        await becomes(lambda: condition(scene, "vc-b-0") == ("True", "InZone"), "as one can see")
+    assert scene.told() == {"vc-a-0": True, "vc-b-0": True, "vc-c-0": False, "vc-d-0": False, "vc-e-0": True}
+
+
+async def test_a_person_confirms_a_held_zone_by_the_share(scene: Scene) -> None:
+    """As docs/operating.md says: the discovery started anew with a share of 1."""
+    scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
+    scene.zone.hold(FOUR)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 4, "four stated")
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
+    scene.settings = scene.settings.model_copy(update={"zone_held_share": 1.0})
+    async with scene.discovery():
+        await becomes(lambda: list(scene.told().values()).count(False) == 3, "confirmed")

@@ -49,6 +49,12 @@ class _Held:
 
     doubt: Doubt
     serial: int
+    until: float
+    """When a look at the whole zone may confirm it (monotonic)."""
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self.until
 
 
 class ZoneWatch:
@@ -136,10 +142,7 @@ class ZoneWatch:
                     self._outbox.record_again(host)
 
     async def _pause(self, seconds: float) -> None:
-        """Until the next look; a second look at a held zone is not hurried by anything."""
-        if self._held is not None and not self._reading.failures:
-            await asyncio.sleep(seconds)
-            return
+        """Until the next look."""
         changed = asyncio.create_task(self._zone.changed(), name="zone changed")
         hint = asyncio.create_task(self._hint.wait(), name="hint")
         try:
@@ -166,8 +169,9 @@ class ZoneWatch:
                 self._version = copy.version
         except Exception as error:
             return self._failed(error)
-        if self._held is not None:
-            return self._settings.zone_confirm_after
+        return self._until_next(version)
+
+    def _until_next(self, version: Version) -> float:
         regular = self._settings.dns_poll_every
         if self._lineage.doubted:
             regular = min(regular, self._settings.zone_set_back_after / LOOKS)
@@ -175,16 +179,20 @@ class ZoneWatch:
             regular = min(regular, _BEHIND_AGAIN)
         if self._hinted:
             regular = min(regular, self._hinted.pop(0))
-        return _jittered(regular)
+        pause = _jittered(regular)
+        if self._held is not None and not self._held.due:
+            pause = min(pause, self._held.until - time.monotonic())
+        return pause
 
     async def _read(self, version: Version, standing: Standing) -> ZoneCopy | None:
         """A complete zone, if there is one that was not looked at yet and is not older than what is known."""
         if standing is Standing.BEHIND:
             self._tell_of_lag(version)
             return None
-        if self._held is None and version == self._version:
+        second = self._held is not None and self._held.due
+        if version == self._version and not second:
             return None
-        copy = await self._zone.transfer(afresh=self._held is not None or standing is Standing.SET_BACK)
+        copy = await self._zone.transfer(afresh=second or standing is Standing.SET_BACK)
         if self._lineage.is_behind(copy.version.serial):
             if standing is not Standing.SET_BACK:
                 self._tell_of_lag(copy.version)
@@ -208,26 +216,34 @@ class ZoneWatch:
         self._lineage.accept(copy.version.serial)
         found = vcenters(copy.names, self._domain)
         known = {host for host, section in self._known.items() if section.present}
-        earlier = self._held.doubt if self._held is not None else None
+        held = self._held
+        earlier = held.doubt if held is not None and held.due else None
         why = doubt(known, found.keys(), share=self._settings.zone_held_share, earlier=earlier)
         if why is not None:
-            self._hold(_Held(why, copy.version.serial))
+            self._hold(why, copy.version.serial)
             return
-        if self._held is not None:
-            log.info("the second look settles it: the zone is believed", serial=copy.version.serial)
+        if held is not None:
+            how = "the second look confirms it" if earlier is not None else "the vCenters are there again"
+            log.info("the zone is not held any more", because=how, serial=copy.version.serial)
             self._held = None
             self._show()
         self._believe(copy.version.serial, found)
 
-    def _hold(self, held: _Held) -> None:
-        log.warning(
-            "the zone lacks an unlikely share of the vCenters at once: held as unknown until a second look confirms it",
-            serial=held.serial,
-            lacking=len(held.doubt.lost),
-            known=held.doubt.known,
-            vcenters=sorted(held.doubt.lost)[:20],
-        )
-        self._held = held
+    def _hold(self, why: Doubt, serial: int) -> None:
+        """Until a second look confirms it, which nothing hurries. One that lacks still others begins anew."""
+        held = self._held
+        if held is not None and not held.due and why.lost <= held.doubt.lost:
+            self._held = _Held(why, serial, held.until)
+        else:
+            self._held = _Held(why, serial, time.monotonic() + self._settings.zone_confirm_after)
+            log.warning(
+                "the zone lacks an unlikely share of the vCenters at once: held as unknown until a second look "
+                "confirms it",
+                serial=serial,
+                lacking=len(why.lost),
+                known=why.known,
+                vcenters=sorted(why.lost)[:20],
+            )
         self._show()
 
     def _believe(self, serial: int, found: dict[str, tuple[str, ...]]) -> None:
@@ -243,7 +259,6 @@ class ZoneWatch:
             )
             self._outbox.state(change, self._section(host))
         self.vcenters = {host: sighting.present for host, sighting in self._stated.items()}
-
         for host, section in self._known.items():
             # After a set-back, what is recorded would be newer than all that follows.
             if is_newer(section.serial, serial):
