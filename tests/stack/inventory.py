@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from tests.stack.errors import StackError
 
@@ -36,8 +37,8 @@ def _recorded(
 class Inventory(abc.ABC):
     """What is in one vCenter. Every change returns when the vCenter has it.
 
-    A name that stands for an entity is looked up in the whole inventory, so clusters need names of their own within
-    one vCenter. Calls are recorded: ``rebuild`` does them again after a restart, with the same managed object ids.
+    A name that stands for an entity is looked up in the whole inventory; where several have it, their managed object
+    ids do as well. Calls are recorded: ``rebuild`` does them again after a restart, with the same managed object ids.
     """
 
     def __init__(self, address: str, port: int, account: tuple[str, str], ca: Path, folder: Path) -> None:
@@ -70,27 +71,36 @@ class Inventory(abc.ABC):
         portgroups: Sequence[str] = (),
         *,
         hosts: int = 1,
+        mounting: int | None = None,
         folder: str | None = None,
     ) -> str:
         """Add a cluster with hosts (at least one), datastores and port groups. Returns its managed object id.
 
         ``cluster.network`` then lists ``VM Network``, the uplinks of the cluster's switch, and the port groups in
-        the order given. A datastore that another cluster of the datacenter has too is shared with it. *folder* is a
-        path below the datacenter's host folder.
+        the order given. A datastore that another cluster of the datacenter has too is shared with it. *mounting* is how
+        many of the hosts mount the datastores (all). *folder* is a path below the datacenter's host folder.
         """
         home = self._find("Datacenter", datacenter)
-        parent = home.hostFolder
-        for part in (folder or "").split("/"):
-            if part:
-                parent = self._child(parent, part) or parent.CreateFolder(name=part)
+        parent = self._host_folder(home, folder)
         cluster = parent.CreateClusterEx(name=name, spec=self._vim.cluster.ConfigSpecEx())
         for number in range(hosts):
             spec = self._vim.host.ConnectSpec(hostName=f"{name}-host{number}", force=True)
             self._done(cluster.AddHost_Task(spec=spec, asConnected=True))
         self._attach(home, cluster, f"dvs-{cluster._moId}", portgroups)
-        for datastore in datastores:
-            self._mount(cluster, datastore)
+        self._mount(cluster, datastores, mounting)
         return str(cluster._moId)
+
+    @_recorded
+    def move_cluster(self, cluster: str, datacenter: str, folder: str | None = None) -> None:
+        """Move a cluster, with its managed object id, to a folder path below a datacenter's host folder."""
+        found = self._find("ClusterComputeResource", cluster)
+        self.control(move=found._moId, into=self._host_folder(self._find("Datacenter", datacenter), folder)._moId)
+
+    @_recorded
+    def move_folder(self, folder: str, datacenter: str, into: str | None = None) -> None:
+        """Move a folder of hosts with all that it holds to a folder path below a datacenter's host folder."""
+        found = self._find("Folder", folder)
+        self.control(move=found._moId, into=self._host_folder(self._find("Datacenter", datacenter), into)._moId)
 
     @_recorded
     def rename_cluster(self, old: str, new: str) -> None:
@@ -105,7 +115,7 @@ class Inventory(abc.ABC):
     @_recorded
     def add_datastore(self, cluster: str, name: str) -> None:
         """Add a datastore to a cluster: a new one, or one that the datacenter has."""
-        self._mount(self._find("ClusterComputeResource", cluster), name)
+        self._mount(self._find("ClusterComputeResource", cluster), [name])
 
     @_recorded
     def remove_datastore(self, name: str) -> None:
@@ -202,9 +212,17 @@ class Inventory(abc.ABC):
 
     def _find(self, kind: str, name: str) -> Any:
         for entity in self._all(kind):
-            if entity.name == name:
+            if name in (entity.name, entity._moId):
                 return entity
         raise StackError(f"no {kind} named {name!r}")
+
+    def _host_folder(self, datacenter: Any, path: str | None) -> Any:
+        """The folder at a path below the datacenter's host folder, made as needed."""
+        parent = datacenter.hostFolder
+        for part in (path or "").split("/"):
+            if part:
+                parent = self._child(parent, part) or parent.CreateFolder(name=part)
+        return parent
 
     def _child(self, folder: Any, name: str) -> Any:
         return next((child for child in folder.childEntity if child.name == name), None)
@@ -232,15 +250,17 @@ class Inventory(abc.ABC):
         change = vim.DistributedVirtualSwitch.ConfigSpec(configVersion=dvs.config.configVersion, host=joining)
         self._done(dvs.ReconfigureDvs_Task(spec=change))
 
-    def _mount(self, cluster: Any, name: str) -> None:
-        path = self._folder / name
-        path.mkdir(parents=True, exist_ok=True)
-        for host in cluster.host:
-            # Mounting one that exists works, but vcsim's answer names no datastore, and pyVmomi cannot read that.
-            with contextlib.suppress(KeyError):
-                host.configManager.datastoreSystem.CreateLocalDatastore(name=name, path=str(path))
-        if name not in {datastore.name for datastore in cluster.datastore}:
-            raise StackError(f"cluster {cluster.name!r} did not take datastore {name!r}")
+    def _mount(self, cluster: Any, names: Sequence[str], mounting: int | None = None) -> None:
+        for host in cluster.host[:mounting] if names else ():
+            system = host.configManager.datastoreSystem
+            for name in names:
+                path = self._folder / quote(name, safe="")
+                path.mkdir(parents=True, exist_ok=True)
+                # Mounting one that exists works, but vcsim's answer names no datastore, and pyVmomi cannot read that.
+                with contextlib.suppress(KeyError):
+                    system.CreateLocalDatastore(name=name, path=str(path))
+        if missing := set(names) - ({datastore.name for datastore in cluster.datastore} if names else set()):
+            raise StackError(f"cluster {cluster.name!r} did not take datastores {sorted(missing)}")
 
     def _done(self, task: Any, timeout: float = 20) -> Any:
         """The task's result; a StackError when it fails. Polled: pyVmomi's WaitForTask fails on vcsim."""

@@ -147,7 +147,7 @@ class Vcsim(Inventory):
         self.control(expire_sessions=True)
 
     def hide(self, *names: str) -> None:
-        """Take from the account the right to see these entities (``"*"``: all), and give back all others.
+        """Take from the account the right to see these entities (names or ids; ``"*"``: all), and give back all others.
 
         As in a vCenter: they are missing from every view and list without a word, and asked for by id each property
         answers NoPermission. ``hide()`` gives everything back.
@@ -157,6 +157,14 @@ class Vcsim(Inventory):
     def make_unreadable(self, entities: Mapping[str, Sequence[str]]) -> None:
         """Entity name to the properties that answer NoPermission from now on; replaces what was set before."""
         self.control(unreadable={name: list(properties) for name, properties in entities.items()})
+
+    def vanish(self, *names: str, reported: bool = False, view: bool = False) -> None:
+        """Destroy clusters, datastores, port groups or folders in the middle of the account's next reading of a view.
+
+        The lists that name them were read by then, their own properties not: these are left out of the answer, or,
+        *reported*, answer ManagedObjectNotFound. What a folder holds moves up. *view*: the view goes too.
+        """
+        self.control(vanishing={"names": list(names), "reported": reported, "view": view})
 
     def delay(self, milliseconds: Mapping[str, int]) -> None:
         """Method (``"*"``: any other) to how much longer each call of the account's takes; replaces what was set."""

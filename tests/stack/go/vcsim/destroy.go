@@ -46,7 +46,7 @@ func forgetNetworks(ctx *simulator.Context, name string) error {
 
 func findCluster(ctx *simulator.Context, name string) (*simulator.ClusterComputeResource, error) {
 	for _, entity := range ctx.Map.All("ClusterComputeResource") {
-		if cluster, ok := entity.(*simulator.ClusterComputeResource); ok && cluster.Name == name {
+		if cluster, ok := entity.(*simulator.ClusterComputeResource); ok && (cluster.Name == name || cluster.Self.Value == name) {
 			return cluster, nil
 		}
 	}

@@ -35,9 +35,25 @@ func (g *guard) RetrievePropertiesEx(ctx *simulator.Context, req *types.Retrieve
 	if fault != nil {
 		return &methods.RetrievePropertiesExBody{Fault_: fault}
 	}
+	vanishing := g.rights.vanishesNow(req.SpecSet)
+	vanishing.takeView(ctx, req.SpecSet)
 	answer := collector.RetrievePropertiesEx(ctx, req)
 	if body, ok := answer.(*methods.RetrievePropertiesExBody); ok && body.Res != nil && body.Res.Returnval != nil {
-		body.Res.Returnval.Objects = g.permitted(body.Res.Returnval.Objects, req.SpecSet)
+		objects := g.permitted(body.Res.Returnval.Objects, req.SpecSet)
+		body.Res.Returnval.Objects = vanishing.take(g.rights.ctx, objects)
+	}
+	return answer
+}
+
+func (g *guard) ContinueRetrievePropertiesEx(ctx *simulator.Context, req *types.ContinueRetrievePropertiesEx) soap.HasFault {
+	collector, fault := asked(ctx, req.This)
+	if fault != nil {
+		return &methods.ContinueRetrievePropertiesExBody{Fault_: fault}
+	}
+	answer := collector.ContinueRetrievePropertiesEx(ctx, req)
+	if body, ok := answer.(*methods.ContinueRetrievePropertiesExBody); ok && body.Res != nil {
+		objects := g.permitted(body.Res.Returnval.Objects, nil)
+		body.Res.Returnval.Objects = g.rights.vanishedLast().without(g.rights.ctx, objects)
 	}
 	return answer
 }

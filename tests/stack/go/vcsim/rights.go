@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,13 +19,16 @@ const builder = "inventory-builder"
 // restrictions is what the control endpoint takes; a field that is absent stays as it is.
 type restrictions struct {
 	Password       *string              `json:"password"`
-	Hidden         *[]string            `json:"hidden"`     // names of entities that the account may not see; "*" for all
+	Hidden         *[]string            `json:"hidden"`     // names or ids of entities that the account may not see; "*" for all
 	Unreadable     *map[string][]string `json:"unreadable"` // entity name to the properties that answer NoPermission
 	DelayMs        *map[string]int      `json:"delay_ms"`   // method to delay; "*" for all
 	ExpireSessions bool                 `json:"expire_sessions"`
 	Open           bool                 `json:"open"` // the inventory is built: let the account in
 	DestroyCluster string               `json:"destroy_cluster"`
 	ForgetNetworks string               `json:"forget_networks"` // of this cluster: those that no longer exist
+	Move           string               `json:"move"`            // cluster or folder, by name or id
+	Into           string               `json:"into"`            // id of the folder that it is moved into
+	Vanishing      *vanishing           `json:"vanishing"`
 }
 
 // rights holds what the account may do. Its zero restrictions allow everything.
@@ -42,6 +46,8 @@ type rights struct {
 	hidden     map[string]bool
 	unreadable map[string][]string
 	delays     map[string]int
+	vanishing  *vanishing
+	vanished   *vanishing
 	calls      map[string]int
 	sessions   map[string]bool // keys seen of the account, true while valid
 }
@@ -85,7 +91,7 @@ func (r *rights) intercept(ctx *simulator.Context, method *simulator.Method) (mo
 		}
 	}
 	switch method.Name {
-	case "RetrievePropertiesEx", "RetrieveProperties", "WaitForUpdatesEx":
+	case "RetrievePropertiesEx", "ContinueRetrievePropertiesEx", "RetrieveProperties", "WaitForUpdatesEx":
 		if ctx.Session != nil {
 			method.This = r.guard // the body keeps the collector that was asked
 		}
@@ -119,7 +125,31 @@ func (r *rights) hides(ref types.ManagedObjectReference) bool {
 		return false
 	}
 	name, isEntity := r.entityName(ref)
-	return isEntity && (r.hidden["*"] || r.hidden[name])
+	return isEntity && (r.hidden["*"] || r.hidden[name] || r.hidden[ref.Value])
+}
+
+// vanishesNow is what vanishes during this reading; nothing but for the first reading of a view since it was said.
+func (r *rights) vanishesNow(specs []types.PropertyFilterSpec) *vanishing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reading := slices.ContainsFunc(specs, func(spec types.PropertyFilterSpec) bool {
+		return slices.ContainsFunc(spec.ObjectSet, func(o types.ObjectSpec) bool { return o.Obj.Type == "ContainerView" })
+	})
+	if r.vanishing == nil || !reading {
+		return &vanishing{}
+	}
+	r.vanished, r.vanishing = r.vanishing, nil
+	return r.vanished
+}
+
+// vanishedLast is what vanished during an earlier reading.
+func (r *rights) vanishedLast() *vanishing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.vanished == nil {
+		return &vanishing{}
+	}
+	return r.vanished
 }
 
 // withholds lists the properties of the entity that the account may not read.
@@ -162,6 +192,9 @@ func (r *rights) apply(change restrictions) {
 	if change.DelayMs != nil {
 		r.delays = *change.DelayMs
 	}
+	if change.Vanishing != nil {
+		r.vanishing = change.Vanishing
+	}
 	if change.ExpireSessions {
 		for key := range r.sessions {
 			r.sessions[key] = false
@@ -175,6 +208,9 @@ func (r *rights) alter(change restrictions) error {
 	}
 	if change.ForgetNetworks != "" {
 		return forgetNetworks(r.ctx, change.ForgetNetworks)
+	}
+	if change.Move != "" {
+		return moveEntity(r.ctx, change.Move, change.Into)
 	}
 	return nil
 }

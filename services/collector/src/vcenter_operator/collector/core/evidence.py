@@ -161,9 +161,8 @@ class _Weighing:
         unknown: dict[Unit, UnknownCluster] = {}
         kept: list[RecordedCluster] = []
         for doubt in sorted(self._doubted, key=lambda doubt: (doubt.entries[0].moid, doubt.reason)):
-            first = doubt.entries[0]
-            # A cluster stays as it was stated: under its recorded name, not one that it may have been given since.
-            kept += doubt.entries if first in self.foreign else self.recorded[first.moid] or doubt.entries
+            # It stays as it was stated, and what it is called now is nobody else's: both are remembered.
+            kept += doubt.entries
             for entry in doubt.entries:
                 doubted = UnknownCluster(**entry.model_dump(exclude={"instance", "members"}), reason=doubt.reason)
                 unknown.setdefault(doubted.unit, doubted)
@@ -216,7 +215,8 @@ class _Weighing:
         by_unit: defaultdict[Unit, list[tuple[Cluster, RecordedCluster]]] = defaultdict(list)
         for cluster, identity in self._known:
             by_unit[cluster.unit].append((cluster, identity))
-        claimed = {unit: doubt.entries[0].moid for doubt in self._doubted for unit in doubt.claims}
+        claimants = sorted(self._doubted, key=lambda doubt: doubt.entries[0].moid, reverse=True)
+        claimed = {unit: doubt.entries[0].moid for doubt in claimants for unit in doubt.claims}
         for unit, namesakes in by_unit.items():
             moids = ", ".join(sorted(cluster.moid for cluster, _ in namesakes))
             for _, identity in namesakes:
