@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.messages import ClusterRole, Provenance, ZoneSource
+from vcenter_operator.common.record.orders import PolicyName
 from vcenter_operator.common.record.port import (
     Applied,
+    ApprovedRemoval,
     Collected,
     Condition,
     Discovered,
@@ -46,8 +48,16 @@ APPLIED = Applied(
     settled_templates={"monsoon3/some_template.with-dots": 2**47},
     settled_inputs="a text",
     held=(ObjectId("apps", "Deployment", "monsoon3", "nova-compute-bb001"),),
+    hold=3,
+    held_plan="fedcba9876543210",
+    approved=(ApprovedRemoval(id=ObjectId("", "Secret", "monsoon3", "nova-compute-bb001"), uid="a uid"),),
+    gone_since=NOW,
+    policy=PolicyName.UPSERT_ONLY,
+    suspended=True,
+    reconciled="now",
     samples=(OwnedSample(at=NOW, owned=17),),
     objects=17,
+    fields="0123456789abcdef",
     last_change=NOW,
     conditions=(
         Condition(type="Applied", status="True", reason="AsStated"),

@@ -19,6 +19,8 @@ from vcenter_operator.common.identity import ObjectId
 Guard = Callable[[], None]
 OnPlan = Callable[[str, Plan, Outcome], None]
 """Told about every plan, and what came of it: vCenter, plan, outcome. It must not raise."""
+OnAnswer = Callable[[ObjectId, Mapping[str, Any]], None]
+"""Told, in a dry run, what an object would be if it were written: all of it. It must not raise."""
 Place = tuple[GroupKind, str]
 """A kind in a namespace (empty: cluster-scoped)."""
 

@@ -18,6 +18,7 @@ from vcenter_operator.applier.core.conditions import conditions
 from vcenter_operator.applier.core.deciding import decide
 from vcenter_operator.applier.core.decisions import Change, Plan, Policy, Refusal
 from vcenter_operator.applier.core.describe import describe_object, summarize
+from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.core.outcome import Outcome
 from vcenter_operator.applier.core.settling import foreseen, section
 from vcenter_operator.applier.places import Places
@@ -108,7 +109,8 @@ class Reconciler:
         outcome = _outcome(done, asked, dry_run=self._cluster.dry_run)
         if not again or outcome.changed or not intended.quiet:
             self._tell(state, intended, outcome)
-        await self._conclude(state, intended, outcome, done, token=token if _all_done(intended, done) else None)
+        if not (again and asked):  # what was edited or deleted is put right in a moment, without a word in the record
+            await self._conclude(state, intended, outcome, done, token=token if _all_done(intended, done) else None)
         state.due_at = self._due_at(intended)
         _raise_what_is_left(intended, done)
 
@@ -200,7 +202,7 @@ class Reconciler:
         objects = known.holdings.objects
         strangers = {one: seen for one, seen in state.strangers.items() if one in index and one not in objects}
         state.others = {**strangers, **known.others}
-        state.holdings = known.holdings
+        state.hold(known.holdings)
         return True
 
     async def _carry_out(self, state: VCenterState, intended: Plan) -> Result:
@@ -211,6 +213,7 @@ class Reconciler:
         state.holdings = result.holdings
         gone = [removal.current for removal in (*result.deleted, *result.handed_over)]
         state.own([*result.created, *result.updated], gone)
+        self._remember_fields(state, [*result.created, *result.updated])
         self._remember_refusals(state, intended, result)
         if result.stopped is None:
             going_on = [failure.id for failure in result.failed] + result.undone
@@ -264,7 +267,7 @@ class Reconciler:
         ours = {object_id: one for object_id, one in found.items() if one.host == state.host}
         state.others = {object_id: one for object_id, one in found.items() if object_id not in ours}
         state.strangers = state.others
-        state.holdings = replace(holdings, objects={**holdings.objects, **ours})
+        state.hold(replace(holdings, objects={**holdings.objects, **ours}))
         index = state.delta.index if state.delta else {}
         told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None
         every = self._relist_every if told else self._look_every
@@ -272,8 +275,18 @@ class Reconciler:
 
     def _plan(self, state: VCenterState) -> Plan:
         assert state.delta is not None
-        memory = state.memory(time.monotonic())
-        return decide(state.observed, state.delta, memory, self._policy, state.orders, self._now())
+        assert state.holdings is not None
+        now, owned = time.monotonic(), state.holdings.objects
+        made = decide(state.observed(now), state.delta, state.memory(now), self._policy, state.orders, self._now())
+        updates = (replace(one, current=owned[one.id]) if one.id in state.edited else one for one in made.updates)
+        return replace(made, updates=tuple(updates))
+
+    def _remember_fields(self, state: VCenterState, written: Sequence[Observed]) -> None:
+        now = time.monotonic()
+        for one in written:
+            times = state.drift.wrote(one, edited=one.id in state.edited, now=now)
+            if times:
+                log.warning("edited by others: put right", object=describe_object(one.id), in_a_row=times)
 
     def _remember_refusals(self, state: VCenterState, intended: Plan, result: Result) -> None:
         digests = {change.id: change.digest for change in (*intended.creates, *intended.updates)}
@@ -321,6 +334,8 @@ class Reconciler:
         """Stores what came of it, unless something newer was acted on meanwhile; `token`: what is answered by it."""
         delta, owned, now, orders = state.delta, _owned(state), self._now(), state.orders
         assert delta is not None
+        assert state.holdings is not None
+        fields = state.drift.name(state.holdings.objects)
 
         def concluded(applied: Applied | None) -> Applied | None:
             base = self._acting_on(state, applied)
@@ -330,7 +345,8 @@ class Reconciler:
             written = section(
                 base, delta, intended, outcome, gone=gone, owned=owned, budget=self._policy.budget, now=now
             )
-            return written if token is None else written.model_copy(update={"reconciled": token})
+            answered = {} if token is None else {"reconciled": token}
+            return written.model_copy(update={"fields": fields, **answered})
 
         await self._recorder.store(state, concluded)
         # What was read just now is not noticed any more.

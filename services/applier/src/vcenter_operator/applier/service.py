@@ -174,7 +174,8 @@ class ApplierService:
                 if state.noticed:
                     self._due.set()
             state.failures += 1
-            state.retry_at = time.monotonic() + min(self._look_every, _LOOK_DELAYS.after(state.failures))
+            again_at = time.monotonic() + min(self._look_every, _LOOK_DELAYS.after(state.failures))
+            state.retry_at = min(state.retry_at, again_at)
 
     def _partition(self, stage: Stage, host: str) -> int:
         return self._bus.topology.partition(stage, host)

@@ -101,7 +101,8 @@ class VCenterState:
         objects = self.holdings.objects if self.holdings else {}
         self.edited, later = self.drift.edited(objects, monotonic)
         self.retry_at = min(self.retry_at, later)
-        seen = {one: replace(objects[one], digest=None) for one in self.edited}
+        index = self.delta.index if self.delta else {}
+        seen = {one: replace(objects[one], digest=None) for one in self.edited if one in index}
         return {**self.others, **objects, **seen}
 
     @property
@@ -126,6 +127,12 @@ class VCenterState:
             refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()},
             bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),
         )
+
+    def hold(self, holdings: Holdings) -> None:
+        """Takes over what is owned."""
+        self.holdings = holdings
+        recorded = self.applied.fields if self.applied else None
+        self.drift.seen(holdings.objects, self.delta.index if self.delta else (), recorded)
 
     def own(self, changed: Iterable[Observed], gone: Iterable[Observed]) -> None:
         """Takes over what was written: objects as they are now, and those that are deleted or handed over."""

@@ -10,7 +10,7 @@ from vcenter_operator.applier.adapters.embedded import DryRunFolder, FileFreeze,
 from vcenter_operator.applier.adapters.unfrozen import NeverFrozen
 from vcenter_operator.applier.core.budget import Budget
 from vcenter_operator.applier.core.decisions import Policy
-from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
+from vcenter_operator.applier.ports import Cluster, Freeze, OnAnswer, OnPlan
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.common.platform import Platform
@@ -18,9 +18,9 @@ from vcenter_operator.common.platform import Platform
 
 @asynccontextmanager
 async def on_kubernetes(
-    settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None
+    settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None, on_answer: OnAnswer | None = None
 ) -> AsyncIterator[ApplierService]:
-    """Writes to the API server; in a dry run every write is sent with `dryRun=All`."""
+    """Writes to the API server; in a dry run every write is sent with `dryRun=All`, and answers go to `on_answer`."""
     from vcenter_operator.applier.adapters.kubernetes import (  # noqa: PLC0415 - not needed where there is no API server
         ConfigMapFreeze,
         DryRunCluster,
@@ -34,7 +34,7 @@ async def on_kubernetes(
     own_namespace = platform.surroundings.own_namespace
     await platform.require_keys()
     if platform.dry_run:
-        dry = DryRunCluster(api, own_namespace, concurrency=settings.concurrency)
+        dry = DryRunCluster(api, own_namespace, concurrency=settings.concurrency, on_answer=on_answer)
         yield _service(settings, platform, dry, NeverFrozen(), on_plan)
         return
     assert isinstance(platform.store, KubernetesStore)
@@ -50,11 +50,14 @@ async def on_kubernetes(
 
 @asynccontextmanager
 async def embedded(
-    settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None
+    settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None, on_answer: OnAnswer | None = None
 ) -> AsyncIterator[ApplierService]:
     """Writes to the platform's output folder; without one, or in a dry run, it plans and writes nothing."""
     output = None if platform.dry_run else platform.output
-    cluster = (FolderCluster if output else DryRunFolder)(platform.output, platform.surroundings.own_namespace)
+    own_namespace = platform.surroundings.own_namespace
+    cluster = (
+        FolderCluster(output, own_namespace) if output else DryRunFolder(platform.output, own_namespace, on_answer)
+    )
     await platform.require_keys()
     yield _service(settings, platform, cluster, FileFreeze(output) if output else NeverFrozen(), on_plan)
 

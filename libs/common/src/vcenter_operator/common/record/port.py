@@ -132,6 +132,8 @@ class Applied(Section):
     """The last `reconcile` annotation that was answered by a look at everything and a plan carried out."""
     samples: tuple[OwnedSample, ...] = ()
     objects: int = 0
+    fields: str | None = None
+    """Names which fields of which objects the last writes left the applier: what others took since is noticed."""
     last_change: datetime | None = None
     """When an object was last created, updated or deleted; None: not since this is noted."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ import yaml
 
 from vcenter_operator.applier.adapters.manifestfile import is_named, manifest_path, manifest_text
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed, observe
-from vcenter_operator.applier.ports import Changed, Frozen, Guard, Holdings, Known, Place
+from vcenter_operator.applier.ports import Changed, Frozen, Guard, Holdings, Known, OnAnswer, Place
 from vcenter_operator.common import labels
 from vcenter_operator.common.embedded.files import replace_file
 from vcenter_operator.common.errors import TransientError
@@ -120,7 +121,7 @@ class FolderCluster:
         path = self._path(object_id)
         guard()
         replace_file(path, text, mode=_PRIVATE if manifest.get("kind") == "Secret" else _PUBLIC)
-        return self._observed(object_id, manifest, _version(text.encode()), host)
+        return self._observed(object_id, _parsed(text.encode()), _version(text.encode()), host)
 
     def _remove(self, object_id: ObjectId, guard: Guard) -> None:
         path = self._path(object_id)
@@ -183,7 +184,14 @@ class FolderCluster:
         for name in ("labels", "annotations"):
             seen[name] = seen[name] if isinstance(seen.get(name), Mapping) else {}
         seen |= {"resourceVersion": version, "uid": None, "finalizers": None}
-        return observe(object_id, seen, namespace=self._namespace, hosts=[host] if host else [], ours=True)
+        return observe(
+            object_id,
+            seen,
+            namespace=self._namespace,
+            hosts=[host] if host else [],
+            ours=True,
+            fields=_fields(manifest),
+        )
 
     def _load(self, path: Path) -> tuple[dict[str, Any], str]:
         """The manifest and its version; an empty one where it is none. Read again only when the file changed."""
@@ -211,10 +219,24 @@ class DryRunFolder(FolderCluster):
 
     dry_run: ClassVar[bool] = True
 
+    def __init__(self, folder: Path | None, namespace: str, on_answer: OnAnswer | None = None) -> None:
+        super().__init__(folder, namespace)
+        self._on_answer = on_answer
+
+    async def apply(
+        self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> Observed:
+        """See `Cluster.apply`."""
+        written = await super().apply(host, object_id, manifest, current, guard)
+        if self._on_answer is not None:
+            self._on_answer(object_id, manifest)
+        return written
+
     def _write(self, object_id: ObjectId, manifest: Mapping[str, Any], host: str | None, guard: Guard) -> Observed:
         guard()
         manifest_path(object_id)
-        return self._observed(object_id, manifest, _version(manifest_text(manifest).encode()), host)
+        text = manifest_text(manifest).encode()
+        return self._observed(object_id, _parsed(text), _version(text), host)
 
     def _remove(self, object_id: ObjectId, guard: Guard) -> None:  # noqa: ARG002 - nothing is removed
         guard()
@@ -260,3 +282,13 @@ def _id_of(manifest: Mapping[str, Any]) -> ObjectId | None:
 
 def _version(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _fields(manifest: Mapping[str, Any]) -> str:
+    """Names the content but for what other vCenters claim: whoever edits the file changes it."""
+    metadata = manifest.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    if isinstance(metadata, Mapping) and isinstance(annotations, Mapping):
+        kept = {name: value for name, value in annotations.items() if name != CLAIMED_BY}
+        manifest = {**manifest, "metadata": {**metadata, "annotations": kept}}
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from vcenter_operator.common import labels
@@ -56,7 +56,7 @@ class Claim:
             return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One object that exists."""
 
@@ -74,6 +74,8 @@ class Observed:
     lingers: bool = False
     """It has finalizers: deleting it does not end it at once."""
     claim: Claim | None = None
+    fields: str = field(default="", compare=False)
+    """Names the fields of it that are ours; it is no other object where only that differs."""
 
     @property
     def kind(self) -> GroupKind:
@@ -82,7 +84,13 @@ class Observed:
 
 
 def observe(
-    object_id: ObjectId, metadata: Mapping[str, Any], *, namespace: str, hosts: Iterable[str], ours: bool
+    object_id: ObjectId,
+    metadata: Mapping[str, Any],
+    *,
+    namespace: str,
+    hosts: Iterable[str],
+    ours: bool,
+    fields: str = "",
 ) -> Observed:
     """What an object's metadata says.
 
@@ -107,6 +115,7 @@ def observe(
         terminating=metadata.get("deletionTimestamp") is not None,
         lingers=bool(metadata.get("finalizers")),
         claim=Claim.parse(annotations.get(CLAIMED_BY)),
+        fields=fields,
     )
 
 

@@ -21,7 +21,7 @@ from vcenter_operator.applier.adapters.kubernetes.parent import Parents, Scope
 from vcenter_operator.applier.adapters.kubernetes.reading import Reading
 from vcenter_operator.applier.adapters.kubernetes.writing import DryRunWrites, RealWrites
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed
-from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, Place
+from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, OnAnswer, Place
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
@@ -254,6 +254,15 @@ class DryRunCluster(KubernetesCluster):
 
     dry_run: ClassVar[bool] = True
     _writes_of: ClassVar[type[RealWrites | DryRunWrites]] = DryRunWrites
+
+    def __init__(self, api: Api, namespace: str, *, concurrency: int = 10, on_answer: OnAnswer | None = None) -> None:
+        super().__init__(api, namespace, concurrency=concurrency)
+        self._on_answer = on_answer
+
+    def _seen(self, object_id: ObjectId, answer: Mapping[str, Any], host: str | None) -> Observed:
+        if self._on_answer is not None:
+            self._on_answer(object_id, answer)
+        return super()._seen(object_id, answer, host)
 
 
 def _only_if(manifest: Mapping[str, Any], one: Observed) -> dict[str, Any]:

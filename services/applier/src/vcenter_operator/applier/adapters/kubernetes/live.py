@@ -213,4 +213,6 @@ def _place(one: Observed) -> Place:
 
 def _same(before: Member, after: Member) -> bool:
     """Whether nothing that matters is different: status and others' fields move the version alone."""
-    return after._replace(one=replace(after.one, version=before.one.version)) == before
+    return after.one.fields == before.one.fields and (
+        after._replace(one=replace(after.one, version=before.one.version)) == before
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -62,7 +64,8 @@ class Reading:
     def observed(self, object_id: ObjectId, metadata: Mapping[str, Any], *hosts: str) -> Observed:
         """What metadata says, be it of an answer or of a list."""
         ours = self.is_ours(metadata)
-        return observe(object_id, metadata, namespace=self._namespace, hosts=hosts, ours=ours)
+        fields = _fields_of(metadata) if ours else ""
+        return observe(object_id, metadata, namespace=self._namespace, hosts=hosts, ours=ours, fields=fields)
 
     def is_ours(self, metadata: Mapping[str, Any]) -> bool:
         """Whether we ever wrote it."""
@@ -101,3 +104,16 @@ class Reading:
     def _of_item(self, host: str, kind: GroupKind, metadata: Mapping[str, Any]) -> Observed:
         object_id = ObjectId(kind.group, kind.kind, metadata.get("namespace") or "", metadata["name"])
         return self.observed(object_id, metadata, host)
+
+
+def _fields_of(metadata: Mapping[str, Any]) -> str:
+    """Names the fields that were applied last and are ours still: as far as nobody changed or removed them since.
+
+    What we wrote otherwise, as a claim, is no part of it.
+    """
+    applied = [
+        entry.get("fieldsV1")
+        for entry in metadata.get("managedFields") or ()
+        if (entry.get("manager"), entry.get("operation")) == (FIELD_MANAGER, "Apply") and not entry.get("subresource")
+    ]
+    return hashlib.blake2b(json.dumps(applied, sort_keys=True).encode(), digest_size=6).hexdigest()
