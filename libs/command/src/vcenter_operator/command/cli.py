@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from vcenter_operator.command import approving, pipeline, preview
+from vcenter_operator.command.diff import command as diffing
+from vcenter_operator.command.diff.collecting import Scope
 from vcenter_operator.command.status.command import Format, Wish, status
 from vcenter_operator.common import process, telemetry
 from vcenter_operator.common.errors import ConfigurationError
@@ -131,6 +133,35 @@ def status_command(
     settings = Settings.load(bus=bus)
     telemetry.configure("ERROR", json=False)
     raise typer.Exit(asyncio.run(status(settings, wish)))
+
+
+@app.command("diff")
+def diff_command(
+    vcenter: Annotated[str | None, typer.Option(help="Only this one: its FQDN, or the first label.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Only what this one yields: NAMESPACE/NAME, or NAME.", metavar="TEMPLATE")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="After this a vCenter that is not planned is told as unknown.", metavar="SECONDS")
+    ] = 120.0,
+    site: Site = None,
+    templates: Templates = None,
+    output: Output = None,
+) -> None:
+    """Show what would change now, as a unified diff of every object: before is live, after is what the server says.
+
+    The pipeline runs in this process without writing anything: the zone is transferred, each vCenter is logged on to
+    and read, templates are rendered, and what follows is sent with `dryRun=All`. With --site, --templates and --output
+    it compares with the folder of manifests instead. Values of Secrets, and derived passwords wherever they stand, are
+    masked. Deletions that are held, and what a policy withholds, are comments (`#`).
+
+    Exit codes: 0 no difference; 1 differences; 2 it could not be found out for everything: standard error says for what
+    and why (a vCenter that cannot be reached, a template that fails, an object that would be refused).
+    """
+    files = _files(site, templates, output)
+    if files is not None and files.output is None:
+        raise typer.BadParameter("--output is missing: the folder to compare with")
+    raise typer.Exit(diffing.diff(diffing.Wish(Scope(vcenter, template), files, timeout)))
 
 
 @app.command("approve")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vcenter_operator.applier import wiring as applier
-from vcenter_operator.applier.ports import OnPlan
+from vcenter_operator.applier.ports import OnAnswer, OnPlan
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector import wiring as collector
 from vcenter_operator.collector.settings import CollectorSettings
@@ -55,15 +55,23 @@ def open_platform(
 
 @asynccontextmanager
 async def services(
-    platform: Platform, stages: Sequence[Stage], *, on_plan: OnPlan | None = None, **overrides: Any
+    platform: Platform,
+    stages: Sequence[Stage],
+    *,
+    on_plan: OnPlan | None = None,
+    on_answer: OnAnswer | None = None,
+    **overrides: Any,
 ) -> AsyncIterator[list[process.Service]]:
-    """The services of these stages, with settings of their own. `on_plan` sees the applier's plans."""
+    """The services of these stages, with settings of their own.
+
+    `on_plan` sees the applier's plans, `on_answer` what its dry run is answered.
+    """
     async with AsyncExitStack() as stack:
         opened = []
         for stage in stages:
             settings_type, wiring = _STAGES[stage]
             wire = wiring.on_kubernetes if platform.kubernetes is not None else wiring.embedded
-            watched = {"on_plan": on_plan} if stage is Stage.APPLIER else {}
+            watched = {"on_plan": on_plan, "on_answer": on_answer} if stage is Stage.APPLIER else {}
             service = wire(settings_type.load(**overrides), platform, **watched)
             opened.append(await stack.enter_async_context(service))
         yield opened

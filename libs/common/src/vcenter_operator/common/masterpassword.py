@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import re
 import struct
 
 _SCOPE = b"com.lyndir.masterpassword"
@@ -27,6 +28,19 @@ _CHARACTERS = {
     "n": "0123456789",
     "o": "@&%?,=[]_:-+*$#!'^~;()/.",
 }
+
+_ESCAPED_SYMBOLS = r"\$\$|%[0-9A-F]{2}"
+"""As files of oslo.config and URLs have them."""
+
+
+def _form(template: str) -> str:
+    classes = {kind: f"[{re.escape(characters)}]" for kind, characters in _CHARACTERS.items()}
+    classes["o"] = f"(?:{_ESCAPED_SYMBOLS}|{classes['o']})"
+    return "".join(classes[kind] for kind in template)
+
+
+LONG_PASSWORD = re.compile("|".join(map(_form, _TEMPLATES)))
+"""Finds every password of the type *long* in a text, also where its symbol is escaped for oslo.config or a URL."""
 
 
 @functools.lru_cache(maxsize=32)
