@@ -319,6 +319,18 @@ async def test_changed_cells_and_secret_are_stated(scene: Scene) -> None:
     assert len(scene.engine.jobs) == 6
 
 
+async def test_a_new_password_in_the_secret_is_rendered(scene: Scene) -> None:
+    async with scene.renderer(nova("  password: {{ password | tojson }}\n")):
+        await scene.tell()
+        first = await scene.delta(1)
+        changed = configuration(2, password="another seed")
+        scene.configuration.becomes(changed)
+        second = await scene.delta(2)
+    for delta, secret in ((first, configuration()), (second, changed)):
+        assert scene.opened(delta)[named("nova-bb1")]["data"]["password"] == secret.password_for(HOST)
+    assert configuration().password_for(HOST) != changed.password_for(HOST)
+
+
 async def test_a_new_key_seals_everything_anew(scene: Scene) -> None:
     async with scene.renderer(nova()):
         await scene.tell()

@@ -7,10 +7,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from vcenter_operator.common import record
 from vcenter_operator.common.bus.port import Ownership
+from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.messages import IndexEntry, Inventory, ManifestDelta, Provenance
 from vcenter_operator.common.sealing import Keyring
@@ -28,6 +30,9 @@ from vcenter_operator.renderer.ports import Engine, Job
 
 MANIFEST_BYTES = 8 * 1024 * 1024
 """Of sealed manifests in one delta. The applier asks for what it lacks, so that no message is too big for a broker."""
+
+_AT_ONCE = 20
+"""Renderings whose objects are sealed without a thread, which would take longer to begin than they do."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class VCenter:
     _kept: dict[tuple[str, Unit], _Kept] = field(default_factory=dict)
     _bodies: dict[ObjectId, Sealed] = field(default_factory=dict)
     _sent: dict[ObjectId, str] = field(default_factory=dict)
+    _password: tuple[Configuration, str] | None = field(default=None, repr=False)
 
     @property
     def host(self) -> str:
@@ -168,7 +174,7 @@ class VCenter:
         configuration, templates = inputs.configuration, inputs.templates
         keyring = configuration.keyring
         scopes = scopes_of(inventory)
-        password = await asyncio.to_thread(configuration.password_for, inventory.host)
+        password = await self._derived_password(configuration)
         variables = {
             unit: region.variables(inventory.host, password, unit, cluster) for unit, cluster in scopes.known.items()
         }
@@ -188,34 +194,48 @@ class VCenter:
             [Job(template.path, variables[unit]) for template, unit in todo],
             master_password=configuration.required("password"),
         )
-        yields = await asyncio.to_thread(_sealed, inventory.host, todo, results, keyring, setting)
+        sealing = Sealing(inventory.host, keyring, setting.surroundings.own_namespace, setting.policy)
+        sealed = partial(sealing.all, todo, results)
+        yields = await asyncio.to_thread(sealed) if len(todo) > _AT_ONCE else sealed()
         for (template, unit), result, yielded in zip(todo, results, yields, strict=True):
             kept[template.path, unit] = _Kept(contents[unit], result.loaded, yielded)
         return {key: each for key, each in kept.items() if each is not None}
 
+    async def _derived_password(self, configuration: Configuration) -> str:
+        if self._password is None or self._password[0] is not configuration:
+            self._password = configuration, await asyncio.to_thread(configuration.password_for, self.host)
+        return self._password[1]
 
-def _sealed(
-    host: str, todo: list[tuple[Template, Unit]], results: list[Rendered], keyring: Keyring, setting: Setting
-) -> list[Yield[Sealed]]:
-    """The results as they may leave the process."""
-    yields = []
-    for (template, unit), result in zip(todo, results, strict=True):
+
+@dataclass(frozen=True)
+class Sealing:
+    """Makes what was rendered for a vCenter fit to leave the process."""
+
+    host: str
+    keyring: Keyring
+    own_namespace: str
+    policy: Policy
+
+    def yielded(self, template: Template, unit: Unit, result: Rendered) -> Yield[Sealed]:
+        """A result, its objects complete, digested and sealed."""
         objects: list[tuple[ObjectId, Sealed]] = []
         for document in result.documents:
             manifest = as_member(
                 document.manifest,
                 template=template,
                 unit=unit,
-                host=host,
-                own_namespace=setting.surroundings.own_namespace,
-                owner_references=setting.policy.owner_references,
+                host=self.host,
+                own_namespace=self.own_namespace,
+                owner_references=self.policy.owner_references,
             )
-            digest = keyring.digest(manifest)
-            sealed = Sealed(digest, keyring.seal(host, document.object_id, digest, manifest))
-            objects.append((document.object_id, sealed))
+            digest, body = self.keyring.sealed(self.host, document.object_id, manifest)
+            objects.append((document.object_id, Sealed(digest, body)))
         warnings = tuple(document.warning for document in result.documents if document.warning)
-        yields.append(Yield(template, unit, tuple(objects), result.failure, warnings))
-    return yields
+        return Yield(template, unit, tuple(objects), result.failure, warnings)
+
+    def all(self, todo: list[tuple[Template, Unit]], results: list[Rendered]) -> list[Yield[Sealed]]:
+        """Of each."""
+        return [self.yielded(template, unit, result) for (template, unit), result in zip(todo, results, strict=True)]
 
 
 def _delta(
