@@ -174,6 +174,11 @@ class Vcsim(Inventory):
         """SOAP calls by method since the start, without the builder's."""
         return {str(name): int(count) for name, count in self.control()["calls"].items()}
 
+    def sessions(self) -> set[str]:
+        """Keys of the account's sessions that were not ended by logging out."""
+        listed = self._connected().sessionManager.sessionList
+        return {str(each.key) for each in listed if each.userName == self.username}
+
     def control(self, **change: object) -> dict[str, Any]:
         """Send a change to the control endpoint, or none; what it answers."""
         context = ssl.create_default_context(cafile=str(self.ca))

@@ -72,7 +72,7 @@ class SessionEnded(VCenterError):
 class Endpoint:
     """Where a vCenter is: its FQDN, and its addresses as the zone states them (none: ask the system's resolver).
 
-    `thumbprints`: SHA-256 (64 lower-case hex digits) of certificates, one of which it has to show; none: the CAs decide.
+    `thumbprints`: SHA-256 (64 lower-case hex digits) of certificates, one of which it shows; none: the CAs decide.
     """
 
     host: str

@@ -134,7 +134,7 @@ class Session:
         self._line.mend(timeout)
         try:
             if self._logged_on:
-                with suppress(*FAILURES):
+                with suppress(Exception):  # it may be rubbish that it answers
                     for made in (self._updates, self._view):
                         with suppress(vmodl.MethodFault):
                             if made is not None:
