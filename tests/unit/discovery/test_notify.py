@@ -18,6 +18,7 @@ import dns.opcode
 import dns.rcode
 import dns.rdatatype
 import dns.rdtypes.ANY.TSIG
+import dns.rrset
 import dns.tsig
 import pytest
 
@@ -133,6 +134,20 @@ def test_rubbish_behind_a_header_is_malformed_and_keeps_its_id() -> None:
     assert found.wire is not None
     assert found.wire[:2] == b"\x12\x34"
     assert rcode_of(found.wire) == "FORMERR"
+
+
+def test_what_would_be_much_work_to_parse_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = notify(DOMAIN, None)
+    many.answer = [dns.rrset.from_text(f"host-{number}.{DOMAIN}.", 60, "IN", "A", "10.0.0.1") for number in range(60)]
+    padded = notify(DOMAIN, None)
+    padded.answer = [dns.rrset.from_text(f"{DOMAIN}.", 60, "IN", "TXT", " ".join(["x" * 250] * 20))]
+    monkeypatch.setattr(dns.message, "from_wire", lambda *_, **__: pytest.fail("parsed"))
+    for request in (many, padded):
+        found = answer(request.to_wire(), DOMAIN, None)
+        assert not found.counts
+        assert found.wire is not None
+        assert len(found.wire) == 12
+        assert found.wire[3] & 0x0F == dns.rcode.FORMERR
 
 
 def test_other_requests_are_not_implemented() -> None:

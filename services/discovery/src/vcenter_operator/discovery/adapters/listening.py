@@ -16,7 +16,7 @@ import dns.tsig
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.settings import PREFIX
 from vcenter_operator.common.telemetry import logger
-from vcenter_operator.discovery.adapters.notify import Answer, answer, busy
+from vcenter_operator.discovery.adapters.notify import LARGEST, Answer, answer, busy
 from vcenter_operator.discovery.adapters.soa import signing_key
 from vcenter_operator.discovery.ports import Finder, ZoneUnavailable
 
@@ -29,8 +29,6 @@ _CONNECTIONS = 32
 """At once. One more ends the oldest: whoever means it is done in milliseconds."""
 _CONNECTION_ENDS = 5.0
 """Seconds that a connection may last."""
-_LARGEST = 4096
-"""Bytes of a message: a NOTIFY has some hundred."""
 _SAY_AGAIN = 60.0
 """Seconds between two warnings about the same problem."""
 
@@ -138,7 +136,7 @@ class NotifyListener:
         sender = str(peer[0]) if peer else "unknown"
         while True:
             (length,) = struct.unpack("!H", await reader.readexactly(2))
-            if length > _LARGEST:
+            if length > LARGEST:
                 self._say("too long for a NOTIFY", sender, "tcp")
                 return
             response = self.answer(await reader.readexactly(length), sender, "tcp")

@@ -19,6 +19,11 @@ import dns.rrset
 import dns.tsig
 
 _HEADER = 12
+LARGEST = 4096
+"""Bytes of a message: a NOTIFY has some hundred."""
+_MOST_RECORDS = 8
+"""Of a message: a NOTIFY has a question, perhaps a SOA record, EDNS and a signature. Parsing more is work that anybody
+could give us."""
 _KEY_UNKNOWN = (dns.message.UnknownTSIGKey, dns.tsig.BadKey, dns.tsig.BadAlgorithm)
 
 
@@ -46,6 +51,8 @@ def answer(wire: bytes, domain: str, key: dns.tsig.Key | None) -> Answer:
         return Answer(None, problem="no request")
     if dns.opcode.from_flags(int.from_bytes(wire[2:4])) != dns.opcode.NOTIFY:
         return Answer(_bare(wire, dns.rcode.NOTIMP), problem="no NOTIFY")
+    if len(wire) > LARGEST or sum(struct.unpack("!4H", wire[4:_HEADER])) > _MOST_RECORDS:
+        return Answer(_bare(wire, dns.rcode.FORMERR), problem="too much for a NOTIFY")
     try:
         message = dns.message.from_wire(wire, keyring={key.name: key} if key is not None else {})
     except _KEY_UNKNOWN:
