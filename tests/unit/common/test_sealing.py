@@ -101,3 +101,9 @@ def test_canonical_is_json(manifest: dict[str, Any]) -> None:
 def test_a_keyring_needs_a_key() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Keyring([])
+
+
+def test_sealing_at_once_is_digesting_and_sealing() -> None:
+    digest, body = Keyring([NEW]).sealed(HOST, ID, MANIFEST)
+    assert digest == Keyring([NEW]).digest(MANIFEST)
+    assert Keyring([OLD, NEW]).open(HOST, ID, digest, body) == MANIFEST

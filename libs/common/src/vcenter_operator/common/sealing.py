@@ -41,12 +41,21 @@ class Keyring:
 
     def digest(self, manifest: Mapping[str, Any]) -> str:
         """HMAC-SHA256 (hex) of the manifest in canonical JSON."""
-        return hmac.new(self._digest_key, canonical(manifest), hashlib.sha256).hexdigest()
+        return hmac.digest(self._digest_key, canonical(manifest), "sha256").hex()
 
     def seal(self, host: str, object_id: ObjectId, digest: str, manifest: Mapping[str, Any]) -> bytes:
         """The sealed body: key id, nonce, ciphertext."""
+        return self._seal(host, object_id, digest, canonical(manifest))
+
+    def sealed(self, host: str, object_id: ObjectId, manifest: Mapping[str, Any]) -> tuple[str, bytes]:
+        """The digest and the sealed body at once."""
+        body = canonical(manifest)
+        digest = hmac.digest(self._digest_key, body, "sha256").hex()
+        return digest, self._seal(host, object_id, digest, body)
+
+    def _seal(self, host: str, object_id: ObjectId, digest: str, body: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
-        ciphertext = self._ciphers[self._current].encrypt(nonce, canonical(manifest), _bound(host, object_id, digest))
+        ciphertext = self._ciphers[self._current].encrypt(nonce, body, _bound(host, object_id, digest))
         return self._current + nonce + ciphertext
 
     def open(self, host: str, object_id: ObjectId, digest: str, sealed: bytes) -> dict[str, Any]:

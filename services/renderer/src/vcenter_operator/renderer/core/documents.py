@@ -6,7 +6,6 @@ import datetime
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ import yaml
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.renderer.core.failures import without_values
+from vcenter_operator.renderer.core.plainyaml import Loader, plain_mapping
 from vcenter_operator.renderer.core.policy import Policy
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
 _MAX_BITS = 4096
@@ -79,27 +78,31 @@ def parse_documents(text: str, namespace: str, policy: Policy) -> list[Document]
     return [
         _document(manifest, place, namespace, policy)
         for document, content in _contents(text)
-        for place, manifest in _expanded(document, _Normal(document).mapping(content))
+        for place, manifest in _expanded(document, content)
     ]
 
 
-def _contents(text: str) -> list[tuple[_Place, Any]]:
-    """Each document that is not empty.
+def _contents(text: str) -> list[tuple[_Place, dict[str, Any]]]:
+    """Each document that is not empty, as JSON.
 
     The contract's semantics are those of `yaml.safe_load_all`, which is slow; libyaml agrees on all that it takes,
     but refuses a tab that begins a block scalar, `{a:}`, and the surrogate pairs that JSON escapes: then the slow one
     has the last word.
     """
     try:
-        return list(_read(text, _Loader))
+        read = list(_read(text, Loader))
     except DocumentError as refused:
-        if _Loader is not yaml.SafeLoader and len(text) <= _MAX_SECOND_LOOK:
-            with suppress(DocumentError):
-                return list(_read(text, yaml.SafeLoader))
-        raise refused from None
+        if len(text) > _MAX_SECOND_LOOK or yaml.SafeLoader in (Loader, *Loader.__bases__):
+            raise
+        try:
+            read = list(_read(text, yaml.SafeLoader))
+        except DocumentError:
+            raise refused from None
+    return [(place, content if known else _Normal(place).mapping(content)) for place, content, known in read]
 
 
-def _read(text: str, loader_type: Any) -> Iterator[tuple[_Place, Any]]:
+def _read(text: str, loader_type: Any) -> Iterator[tuple[_Place, Any, bool]]:
+    """Each document with its content, and whether that is JSON already."""
     number, line = 0, 1
     try:
         loader = loader_type(text)
@@ -107,9 +110,10 @@ def _read(text: str, loader_type: Any) -> Iterator[tuple[_Place, Any]]:
             while loader.check_node():
                 node = loader.get_node()
                 number, line = number + 1, node.start_mark.line + 1
-                content = loader.construct_document(node)
-                if content is not None:
-                    yield _Place(f"document {number}", node), content
+                if (plain := plain_mapping(node)) is not None:
+                    yield _Place(f"document {number}", node), plain, True
+                elif (content := loader.construct_document(node)) is not None:
+                    yield _Place(f"document {number}", node), content, False
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
