@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _SHARE = 4
-"""A vCenter takes at most this many times the places that are free: alone it gets four fifths, one of two four ninths.
+"""A vCenter takes at most this many times the places that are free: alone it gets four fifths, one of two half.
 
 The bound shrinks with what is free, so that some always are (dynamic thresholds, Choudhury and Hahne 1998).
 """
@@ -48,7 +48,7 @@ class Places:
 
     def _may(self, host: str) -> bool:
         taken = self._taken[host]
-        return self._free > 0 and (taken == 0 or taken < _SHARE * self._free)
+        return self._free > 0 if taken == 0 else self._free > 1 and taken < _SHARE * self._free
 
     def _take(self, host: str) -> None:
         self._free -= 1

@@ -93,7 +93,8 @@ class Reconciler:
                 await self._recorder.keep(state)
             if (token := state.to_answer) is not None:
                 state.refused, afresh = {}, True
-            if afresh or (not self._know(state) and state.holdings is None):
+            # What was noticed may not be known: one of the watches may be interrupted.
+            if afresh or (not self._know(state) and (again or state.holdings is None)):
                 await self.look(state)
             intended = await self._heeded(state, self._plan(state))
             if not intended.quiet:
@@ -169,7 +170,7 @@ class Reconciler:
 
         def acting(applied: Applied | None) -> Applied | None:
             base = self._acting_on(state, applied)
-            if base is not None and (base != planned_by or state.orders != orders):
+            if base is not None and base != planned_by:
                 raise Changed(f"the record of {state.host} changed since it was planned")
             return base and foreseen(base, intended, owned=_owned(state), budget=self._policy.budget, now=self._now())
 
@@ -181,6 +182,8 @@ class Reconciler:
                 raise failed
         if not stored:
             raise Superseded
+        if state.orders != orders:
+            raise Changed(f"something was said about {state.host} since it was planned")
         self._freeze.check()
 
     def _acting_on(self, state: VCenterState, applied: Applied | None) -> Applied | None:
