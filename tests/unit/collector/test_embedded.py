@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from vcenter_operator.collector.adapters.embedded import SiteVCenters, site_inventory
+from vcenter_operator.collector.core.conventions import Convention
+from vcenter_operator.collector.core.evidence import conclude, to_ask
 from vcenter_operator.collector.core.model import ABSENT, Unreadable, cluster_reference
 from vcenter_operator.collector.ports import Credentials, Endpoint, Unreachable
 from vcenter_operator.common.embedded.site import Site, read_site
@@ -66,6 +68,18 @@ async def test_a_change_of_the_file_is_noticed_and_what_was_taken_out_is_gone(si
     assert [cluster.moid for cluster in (await vcenter.snapshot()).clusters] == ["domain-c2"]
     gone, there = cluster_reference("domain-c1"), cluster_reference("domain-c2")
     assert await vcenter.ask([gone, there]) == {gone: ABSENT, there: "productionbb002"}
+
+
+async def test_a_datastore_that_was_taken_out_of_the_file_is_off_its_cluster(site: Site, file: Path) -> None:
+    vcenter = await SiteVCenters(site).log_on(Endpoint(HOST), ANYBODY)
+    before = conclude(Convention(), (), await vcenter.snapshot(), {})
+    file.write_text(FILE.replace("[eph-1, eph-2]", "[eph-1]"))
+    assert await vcenter.wait_for_change(30)
+    snapshot = await vcenter.snapshot()
+    answers = await vcenter.ask(to_ask(before.recorded, snapshot))
+    assert list(answers.values()) == [ABSENT]
+    (cluster,) = conclude(Convention(), before.recorded, snapshot, answers).clusters
+    assert cluster.datastore_regex == "^eph-1.*"
 
 
 async def test_an_unreachable_vcenter_cannot_be_logged_on_to(site: Site) -> None:
