@@ -279,6 +279,8 @@ class Scene:
         self.service: RendererService | None = None
         self.store = MemoryStore()
         self.board = Board(self.templates)
+        self.tells_templates = False
+        """Whether templates are told of in their status: that moves positions."""
         self.events = ToldEvents()
 
     @asynccontextmanager
@@ -290,7 +292,8 @@ class Scene:
             self.templates.hold(*templates)
         inputs = WatchedInputs(self.templates, self.cells, self.configuration)
         setting = Setting(self.engine, SURROUNDINGS, Policy())
-        reporting = Reporting(self.store, self.templates, inputs, self.board, self.events, partitions=2, pace=QUICK)
+        board = self.board if self.tells_templates else None
+        reporting = Reporting(self.store, self.templates, inputs, board, self.events, partitions=2, pace=QUICK)
         self.service = service = RendererService(self.bus, inputs, setting, reporting, repeat_every=repeat_every)
         tasks = [
             asyncio.create_task(self.neighbours.serve(Stage.COLLECTOR, self.collector)),

@@ -46,6 +46,13 @@ def cinder() -> dict[str, Any]:
     return resource("cinder", configmap("cinder-{{ availability_zone }}"), scope="datacenter")
 
 
+@pytest.fixture
+async def scene() -> Scene:
+    made = Scene()
+    made.tells_templates = True
+    return made
+
+
 def edit(scene: Scene, text: str, generation: int) -> None:
     """Somebody edits nova."""
     edited = nova(text, generation) | {"status": scene.board.status(NOVA)}
