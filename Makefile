@@ -8,7 +8,7 @@ PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
 SOURCES := libs services tests bench examples
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit lint format lock clean
+.PHONY: help venv demo test unit histories lint format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test: $(VENV)/.dev ## every test, against the real servers, which it installs or
 
 unit: $(VENV)/.dev ## the tests that need no server: seconds
 	$(BIN)/python -m pytest tests/unit -n auto
+
+histories: $(VENV)/.dev ## random histories of a region; HISTORIES=10000 for the nightly size
+	HISTORIES=$${HISTORIES:-10000} $(BIN)/python -m pytest tests/unit/applier/test_histories.py --timeout 7200
 
 lint: $(VENV)/.dev ## style, types and layers
 	$(BIN)/ruff check $(SOURCES)

@@ -213,6 +213,19 @@ def test_the_same_loss_again_needs_another_word(vcenter: VCenter) -> None:
     assert names(vcenter.reconcile(lost)) == []
 
 
+def test_a_word_ends_when_only_a_part_is_wanted_again(vcenter: VCenter) -> None:
+    lost = vcenter.without(*CLUSTERS[:3])
+    held = vcenter.reconcile(lost)
+    vcenter.approve(held)
+    vcenter.orders = vcenter.orders.model_copy(update={"policy": PolicyName.OBSERVE})
+    vcenter.reconcile(lost)
+    assert {one.id for one in vcenter.applied.approved} == {deployment(unit.cluster) for unit in CLUSTERS[:3]}
+    vcenter.approve(held)
+
+    assert names(vcenter.reconcile(vcenter.without(*CLUSTERS[:2]))) == []
+    assert not vcenter.applied.approved
+
+
 def test_no_word_deletes_what_is_unknown(vcenter: VCenter) -> None:
     vcenter.approve(vcenter.reconcile(vcenter.without(*CLUSTERS[:3])))
 
@@ -269,6 +282,19 @@ def test_a_vcenter_gone_is_deleted_after_its_time_and_a_word() -> None:
     vcenter.approve(held)
     vcenter.reconcile(gone)
     assert not vcenter.objects
+
+
+def test_a_word_on_a_loss_is_none_on_a_vcenter_that_is_gone() -> None:
+    """The same objects are to go for another reason, after a while in which nothing was held."""
+    vcenter = VCenter(GONE)
+    held = vcenter.reconcile(vcenter.without(*CLUSTERS))
+    vcenter.reconcile(vcenter.without(gone=True))
+    vcenter.approve(held)
+    vcenter.now += timedelta(days=8)
+
+    again = vcenter.reconcile(vcenter.without(gone=True))
+
+    assert (len(again.held), names(again)) == (4, [])
 
 
 def test_the_clock_begins_anew_when_dns_brings_it_back() -> None:

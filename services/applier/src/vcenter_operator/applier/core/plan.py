@@ -6,7 +6,7 @@ it is, updates included.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -41,7 +41,7 @@ def plan(
     for object_id, one in owned.items():
         if object_id not in delta.index and (not one.uid or one.uid not in wanted):
             sorting.unwanted(object_id, one)
-    return sorting.done(sum(not one.terminating for one in owned.values()), now)
+    return sorting.done(owned.values(), now)
 
 
 def _gone(
@@ -56,7 +56,7 @@ def _gone(
         sorting = _Sorting(delta, memory, policy)
         for object_id, one in owned.items():
             sorting.unwanted(object_id, one)
-        return replace(sorting.done(sum(not one.terminating for one in owned.values()), now), present=False)
+        return replace(sorting.done(owned.values(), now), present=False)
     handovers = [
         Removal(object_id, one.template, one.unit, _GONE, inferred=True, current=one)
         for object_id, one in owned.items()
@@ -124,22 +124,25 @@ class _Sorting:
             else:
                 self._removals.append(removal)
 
-    def done(self, owned: int, now: datetime) -> Plan:
-        """The plan, after the deletion budget; `owned` is how many objects there are."""
+    def done(self, owned: Collection[Observed], now: datetime) -> Plan:
+        """The plan, after the deletion budget; `owned` are the objects that there are."""
         memory = self._memory
+        there = [one for one in owned if not one.terminating]
         inferred = [removal for removal in self._removals if removal.inferred]
         over = exceeded(
             self._policy.budget,
             [removal.unit for removal in inferred],
-            owned=owned,
+            owned=len(there),
             samples=memory.samples,
             now=now,
             units_left=bool(self._delta.units),
             held_before=any(removal.id in memory.held for removal in inferred),
         )
-        # A word is for what it was given for, and for what is left of that; nothing may have come along since.
-        released = {removal.instance for removal in inferred} <= memory.approved
-        to_go = [*inferred, *(removal for removal in self._deferred if removal.inferred)]
+        # A word is for what it was given for, and for what is left of that: nothing may have come along since, and
+        # nothing may be wanted or unknown again.
+        approved = memory.approved & {(one.id, one.uid) for one in there}
+        to_go = {removal.instance for removal in (*self._removals, *self._deferred, *self._handovers)}
+        released = {removal.instance for removal in inferred} <= approved <= to_go
         held = [replace(removal, reason=over) for removal in inferred] if over and not released else []
         held_ids = {removal.id for removal in held}
         hold = memory.hold + (bool(held) and held_ids != memory.held)
@@ -149,7 +152,7 @@ class _Sorting:
             creates=_changes(self._creates),
             updates=_changes(self._updates),
             deletes=_removals(
-                replace(removal, approved=removal.instance in memory.approved and released)
+                replace(removal, approved=removal.instance in approved and released)
                 for removal in self._removals
                 if removal.id not in held_ids
             ),
@@ -159,7 +162,7 @@ class _Sorting:
             held=_removals(held),
             hold=hold,
             held_plan=digest_of(hold, [removal.instance for removal in held]) if held else None,
-            approved=memory.approved & {removal.instance for removal in to_go} if released else frozenset(),
+            approved=approved if released else frozenset(),
             conflicts=self._all_left("conflicts"),
             contested=self._all_left("contested"),
             unknown=self._all_left("unknown"),

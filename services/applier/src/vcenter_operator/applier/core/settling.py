@@ -57,7 +57,9 @@ def section(
         "gone_since": None if delta.present else applied.gone_since or now.replace(microsecond=0),
     }
     if plan.retaining:
-        return applied.model_copy(update={**shown, "held_plan": None})
+        # What was held is held no more: the same set later on is another plan.
+        hold = applied.hold + (applied.held_plan is not None)
+        return applied.model_copy(update={**shown, "held_plan": None, "hold": hold})
     inferred = sum(removal.counted for removal in gone if removal.id in outcome.deleted)
     return applied.model_copy(
         update={

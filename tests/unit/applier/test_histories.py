@@ -1,0 +1,278 @@
+"""What must hold whatever happens: random histories of inventories, templates, failures, lost, repeated and reordered
+
+messages, restarts and people's words, through the renderer's pure parts and the planner, in a simulated cluster.
+
+A handful by default; `HISTORIES=10000` (or `make histories`) for as many as one likes. A history that fails is made as
+short as it can be, and printed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.applier.history import CLUSTERS, HOSTS, NAMES, ZONES, Region
+from vcenter_operator.common.record.orders import Orders, PolicyName, WhenGone
+
+Step = tuple[str, int, int, int]
+Happening = Callable[[Region, str, int], None]
+
+
+def cluster_comes_or_goes(region: Region, host: str, which: int) -> None:
+    clusters = region.vcenters[host].clusters
+    name = CLUSTERS[which % len(CLUSTERS)]
+    if clusters.pop(name, None) is None:
+        clusters[name] = 0
+
+
+def cluster_moves(region: Region, host: str, which: int) -> None:
+    """It leaves one vCenter and is in the other from then on, perhaps in both for a while."""
+    other = next(each for each in HOSTS if each != host)
+    name = CLUSTERS[which % len(CLUSTERS)]
+    if which % 2:
+        region.vcenters[host].clusters.pop(name, None)
+    region.vcenters[other].clusters.setdefault(name, 0)
+
+
+def cluster_is_unreadable(region: Region, host: str, which: int) -> None:
+    region.vcenters[host].unreadable ^= {CLUSTERS[which % len(CLUSTERS)]}
+
+
+def cluster_changes(region: Region, host: str, which: int) -> None:
+    clusters = region.vcenters[host].clusters
+    if (name := CLUSTERS[which % len(CLUSTERS)]) in clusters:
+        clusters[name] += 1
+
+
+def inventory_reads_empty(region: Region, host: str, which: int) -> None:
+    clusters = region.vcenters[host].clusters
+    if clusters:
+        clusters.clear()
+    else:
+        clusters |= dict.fromkeys(CLUSTERS[: 2 + which % 3], 0)
+
+
+def vcenter_comes_or_goes(region: Region, host: str, which: int) -> None:
+    del which
+    vcenter = region.vcenters[host]
+    vcenter.present, vcenter.zone = not vcenter.present, vcenter.zone + 1
+
+
+def vcenter_is_given_up(region: Region, host: str, which: int) -> None:
+    """It goes, and its objects are to go with it."""
+    vcenter = region.vcenters[host]
+    if vcenter.present:
+        vcenter.present, vcenter.zone = False, vcenter.zone + 1
+    region.orders[host] = region.orders[host].model_copy(update={"when_gone": WhenGone.DELETE})
+    region.state(host)
+    region.deliver(host, -1)
+    region.now += timedelta(hours=12 * (which % 4))
+
+
+def template_is_edited(region: Region, host: str, which: int) -> None:
+    del host
+    region.edited()
+    template = region.templates[NAMES[which % 3]]
+    template.shape, template.generation = which % 4, template.generation + 1
+
+
+def template_fails(region: Region, host: str, which: int) -> None:
+    del host
+    region.edited()
+    template = region.templates[NAMES[which % 3]]
+    template.failing ^= {(*CLUSTERS, *ZONES)[which % 7]}
+    template.generation += 1
+
+
+def template_is_unusable(region: Region, host: str, which: int) -> None:
+    del host
+    region.edited()
+    template = region.templates[NAMES[which % 3]]
+    template.unusable, template.generation = not template.unusable, template.generation + 1
+
+
+def template_comes_or_goes(region: Region, host: str, which: int) -> None:
+    del host
+    region.edited()
+    template = region.templates[NAMES[which % 3]]
+    template.exists = not template.exists
+
+
+def template_is_suspended(region: Region, host: str, which: int) -> None:
+    del host
+    region.edited()
+    template = region.templates[NAMES[which % 3]]
+    template.suspended = not template.suspended
+
+
+def inputs_change(region: Region, host: str, which: int) -> None:
+    del host, which
+    region.inputs += 1
+
+
+def a_person_orders(region: Region, host: str, which: int) -> None:
+    name, value = [
+        ("policy", PolicyName.OBSERVE),
+        ("policy", PolicyName.UPSERT_ONLY),
+        ("policy", None),
+        ("suspended", True),
+        ("suspended", False),
+        ("when_gone", WhenGone.DELETE),
+        ("when_gone", None),
+    ][which % 7]
+    region.orders[host] = Orders.model_validate(region.orders[host].model_dump() | {name: value})
+
+
+def a_person_approves(region: Region, host: str, which: int) -> None:
+    region.approve(host)
+    if which % 3:
+        region.look(host)
+
+
+def a_person_repeats_an_old_word(region: Region, host: str, which: int) -> None:
+    """It was shown once, and is said although something else is held now, or nothing, or the same again."""
+    if digests := region.digests[host]:
+        region.orders[host] = region.orders[host].model_copy(update={"approve": digests[which % len(digests)]})
+        region.approve(host, digests[which % len(digests)])
+        region.look(host)
+
+
+def a_stranger_makes_or_removes_an_object(region: Region, host: str, which: int) -> None:
+    del host
+    name = CLUSTERS[which % len(CLUSTERS)]
+    object_id = region.templates["nova"].yields("nova", name)[0]
+    standing = region.cluster.objects.get(object_id)
+    if standing is None:
+        region.cluster.put(object_id, {"name": object_id.name, "labels": {"app": "theirs"}})
+    elif standing.host is None:
+        region.cluster.remove(object_id)
+
+
+def somebody_touches_an_object(region: Region, host: str, which: int) -> None:
+    """Deletes it, makes it anew, gives it a finalizer, or takes an annotation off."""
+    mine = [one for one in region.cluster.objects.values() if one.host == host and not one.terminating]
+    if not mine:
+        return
+    one = mine[which % len(mine)]
+    metadata = region.cluster.metadata[one.id]
+    match which % 4:
+        case 0:
+            region.cluster.remove(one.id)
+        case 1:
+            region.cluster.put(one.id, metadata, anew=True)
+        case 2:
+            region.cluster.put(one.id, {**metadata, "finalizers": ["a/b"]})
+        case 3:
+            region.cluster.put(one.id, {**metadata, "annotations": {**metadata["annotations"], "x": "y"}})
+
+
+def time_passes(region: Region, host: str, which: int) -> None:
+    del host
+    region.now += [timedelta(minutes=10), timedelta(hours=2), timedelta(days=2)][which % 3]
+    region.cluster.finish()
+
+
+def messages_are_lost(region: Region, host: str, which: int) -> None:
+    del which
+    region.network[host].clear()
+
+
+def a_message_arrives(region: Region, host: str, which: int) -> None:
+    region.deliver(host, which, again=which % 2 == 1)
+
+
+def a_renderer_is_behind(region: Region, host: str, which: int) -> None:
+    del which
+    region.state(host, behind=True)
+
+
+def the_server_fails(region: Region, host: str, which: int) -> None:
+    del host
+    region.fail_every = [0, 2, 3, 5][which % 4]
+
+
+def a_process_will_die(region: Region, host: str, which: int) -> None:
+    del host
+    region.die_after = which % 6
+
+
+def all_restart(region: Region, host: str, which: int) -> None:
+    del host, which
+    region.restart()
+
+
+HAPPENINGS: dict[str, Happening] = {
+    happening.__name__: happening
+    for happening in (
+        cluster_comes_or_goes,
+        cluster_moves,
+        cluster_is_unreadable,
+        cluster_changes,
+        inventory_reads_empty,
+        vcenter_comes_or_goes,
+        vcenter_is_given_up,
+        template_is_edited,
+        template_fails,
+        template_is_unusable,
+        template_comes_or_goes,
+        template_is_suspended,
+        inputs_change,
+        a_person_orders,
+        a_person_approves,
+        a_person_repeats_an_old_word,
+        a_stranger_makes_or_removes_an_object,
+        somebody_touches_an_object,
+        time_passes,
+        messages_are_lost,
+        a_message_arrives,
+        a_renderer_is_behind,
+        the_server_fails,
+        a_process_will_die,
+        all_restart,
+    )
+}
+
+_OFTEN = ("inventory_reads_empty", "inventory_reads_empty", "a_person_approves", "a_person_approves", "cluster_moves")
+steps = st.tuples(
+    st.sampled_from([*HAPPENINGS, *_OFTEN]), st.integers(0, 1), st.integers(0, 11), st.sampled_from([0, 2, 2, 2, 3, 1])
+)
+histories = settings(
+    max_examples=int(os.environ.get("HISTORIES", "100")),
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def lived(history: list[Step]) -> Region:
+    """A region in which all vCenters were applied once, and these steps happened then."""
+    region = Region()
+    for host in HOSTS:
+        region.state(host)
+        region.deliver(host, 0)
+    for name, whose, which, then in history:
+        host = HOSTS[whose]
+        HAPPENINGS[name](region, host, which)
+        if then >= 1:
+            region.state(host)
+        if then >= 2:
+            region.deliver(host, len(region.network[host]) - 1)
+        if then >= 3:
+            region.look(HOSTS[1 - whose])
+    return region
+
+
+@histories
+@given(st.lists(steps, min_size=8, max_size=40))
+def test_whatever_happens_nothing_happens_that_must_not_and_the_last_statements_decide(history: list[Step]) -> None:
+    """Every write is checked as it happens, see `history.Region`; then all is stated until it rests."""
+    with structlog.testing.capture_logs():
+        region = lived(history)
+        region.rest()
+        region.check_rest()
