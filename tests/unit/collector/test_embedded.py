@@ -49,6 +49,10 @@ def take_out(file: Path, cluster: str) -> None:
     file.write_text("\n".join(line for line in FILE.splitlines() if cluster not in line))
 
 
+def replace_text(file: Path, old: str, new: str) -> None:
+    file.write_text(FILE.replace(old, new))
+
+
 async def test_it_shows_what_the_file_says(site: Site) -> None:
     vcenter = await SiteVCenters(site).log_on(Endpoint(HOST), ANYBODY)
     first, second = (await vcenter.snapshot()).clusters
@@ -73,7 +77,7 @@ async def test_a_change_of_the_file_is_noticed_and_what_was_taken_out_is_gone(si
 async def test_a_datastore_that_was_taken_out_of_the_file_is_off_its_cluster(site: Site, file: Path) -> None:
     vcenter = await SiteVCenters(site).log_on(Endpoint(HOST), ANYBODY)
     before = conclude(Convention(), (), await vcenter.snapshot(), {})
-    file.write_text(FILE.replace("[eph-1, eph-2]", "[eph-1]"))
+    replace_text(file, "[eph-1, eph-2]", "[eph-1]")
     assert await vcenter.wait_for_change(30)
     snapshot = await vcenter.snapshot()
     answers = await vcenter.ask(to_ask(before.recorded, snapshot))
