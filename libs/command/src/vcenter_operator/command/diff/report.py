@@ -65,16 +65,18 @@ class _OfVCenter:
             lines += self._change(change)
         for removal in self._meant(plan.deletes):
             lines += self._deletion(removal)
-        lines += [self._note(one.id, f"handed over to vCenter {_heir(one)}") for one in self._meant(plan.handovers)]
-        lines += [
-            self._note(one.id, f"claimed from vCenter {one.current.host}")
-            for one in plan.claims
-            if self._scope.has_template(one.claim.template)
-        ]
-        lines += [self._note(one.id, f"deletion held: {one.reason}") for one in self._meant(plan.held)]
-        lines += [self._note(one.id, f"would {one.action}, but: {one.reason}") for one in self._meant(plan.withheld)]
-        lines += [self._note(one.id, f"deletion deferred: {one.reason}") for one in self._meant(plan.deferred)]
-        return lines + [self._note(one.id, one.reason) for one in self._meant(plan.waiting)]
+        return [*lines, *self._all_notes()]
+
+    def _all_notes(self) -> Iterator[str]:
+        """What happens to objects as they are, and what does not happen now."""
+        plan = self._plan
+        claims = [one for one in plan.claims if self._scope.has_template(one.claim.template)]
+        yield from self._notes((one.id, f"handed over to vCenter {_heir(one)}") for one in self._meant(plan.handovers))
+        yield from self._notes((one.id, f"claimed from vCenter {one.current.host}") for one in claims)
+        yield from self._notes((one.id, f"deletion held: {one.reason}") for one in self._meant(plan.held))
+        yield from self._notes((one.id, f"would {one.action}, but: {one.reason}") for one in self._meant(plan.withheld))
+        yield from self._notes((one.id, f"deletion deferred: {one.reason}") for one in self._meant(plan.deferred))
+        yield from self._notes((one.id, one.reason) for one in self._meant(plan.waiting))
 
     def problems(self) -> Iterator[str]:
         """What could not be found out, or would fail."""
@@ -111,6 +113,18 @@ class _OfVCenter:
 
     def _note(self, object_id: ObjectId, what: str) -> str:
         return f"# {self._plan.host}: {describe_object(object_id)}: {what}"
+
+    def _notes(self, notes: Iterable[tuple[ObjectId, str]]) -> Iterator[str]:
+        """Objects of which the same is to be said are listed under it."""
+        groups: dict[str, list[ObjectId]] = {}
+        for object_id, what in notes:
+            groups.setdefault(what, []).append(object_id)
+        for what, ids in groups.items():
+            if len(ids) == 1:
+                yield self._note(ids[0], what)
+                continue
+            yield f"# {self._plan.host}: {len(ids)} objects: {what}"
+            yield from (f"#   {describe_object(object_id)}" for object_id in ids)
 
     def _meant(self, items: Iterable[Any]) -> Iterator[Any]:
         return (item for item in items if self._scope.has_template(item.template))
