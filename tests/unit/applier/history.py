@@ -140,6 +140,8 @@ class Region:
         }
         self.orders = dict.fromkeys(HOSTS, Orders())
         self.network: dict[str, list[Said]] = {host: [] for host in HOSTS}
+        self.ever: dict[str, list[Said]] = {host: [] for host in HOSTS}
+        """All that was ever said."""
         self.appliers = {host: Applier() for host in HOSTS}
         self.cluster = SimulatedCluster(OWN, self._witness)
         self.bodies: dict[tuple[str, ObjectId, str], dict[str, Any]] = {}
@@ -162,7 +164,9 @@ class Region:
     def state(self, host: str, *, behind: bool = False) -> None:
         """Collector and renderer say what is so; a renderer that is `behind` has templates from before."""
         position, templates = self.former if behind else (self.position, self.templates)
-        self.network[host].append(self._said(host, position, templates))
+        said = self._said(host, position, templates)
+        self.network[host].append(said)
+        self.ever[host].append(said)
 
     def deliver(self, host: str, which: int, *, again: bool = False) -> None:
         """One of the messages under way arrives; `again`: and will once more."""
@@ -476,7 +480,10 @@ class Region:
     # The end
 
     def rest(self) -> None:
-        """People let everything go on, what is under way is lost, and all is said until nothing changes any more."""
+        """People let everything go on, what is under way is lost, and all is said until nothing changes any more.
+
+        Then everything that was ever said arrives once more.
+        """
         self.fail_every, self.die_after = 0, None
         for host in HOSTS:
             self.network[host] = []
@@ -494,6 +501,9 @@ class Region:
                 self.approve(host)
                 self.look(host)
             self.now += timedelta(days=2)
+        for host in HOSTS:
+            for said in self.ever[host]:
+                self._handle(host, said)
 
     def check_rest(self) -> None:
         """What is there follows from the last statements alone."""
