@@ -130,15 +130,12 @@ class Session:
             self._line.read_timeout = self._read_timeout
 
     def log_out(self, timeout: float) -> None:
-        """Takes back what it made in the vCenter, ends the session and closes the connection. Raises nothing."""
-        self._line.mend(timeout)
+        """Ends the session, and with it all that was made in it, and closes the connection. Raises nothing."""
+        if self._line.mend(timeout):
+            self._stub.DropConnections()  # what was cut may have ended just before, and left its connection for reuse
         try:
             if self._logged_on:
                 with suppress(Exception):  # it may be rubbish that it answers
-                    for made in (self._updates, self._view):
-                        with suppress(vmodl.MethodFault):
-                            if made is not None:
-                                made.Destroy()
                     self._content.sessionManager.Logout()
         finally:
             self._logged_on = False

@@ -129,7 +129,8 @@ class PyVmomiVCenter:
             async with asyncio.timeout(_LOGOUT):
                 await self._worker.run(partial(self._session.log_out, _LOGOUT))
         except TimeoutError:
-            self._line.cut()
+            # Whoever closes it waits no longer, but the logout may still come about.
+            asyncio.get_running_loop().call_later(_CALLS * _LOGOUT, self._line.cut)
         finally:
             self._worker.stop()
 
