@@ -95,6 +95,21 @@ async def test_a_changed_cluster_alone_is_rendered_again(scene: Scene) -> None:
     assert second.provenance.inventory == Revision(1, 2)
 
 
+async def test_suspending_a_template_is_told_and_renders_nothing(scene: Scene) -> None:
+    template = nova()
+    async with scene.renderer(template):
+        await scene.tell()
+        first = await scene.delta(1)
+        del scene.engine.jobs[:]
+        annotations = {"vcenter-operator.stable.sap.cc/suspend": "true"}
+        scene.templates.hold({**template, "metadata": {**template["metadata"], "annotations": annotations}})
+        second = await scene.delta(2)
+    assert (first.suspended, second.suspended) == ((), ("monsoon3/nova",))
+    assert (second.index, second.templates, second.manifests) == (first.index, first.templates, {})
+    assert second.provenance.templates > first.provenance.templates
+    assert scene.engine.jobs == []
+
+
 async def test_a_removed_cluster_leaves_the_index(scene: Scene) -> None:
     async with scene.renderer(nova(), cinder()):
         await scene.tell()
@@ -238,7 +253,8 @@ async def test_a_runaway_template_is_unknown_and_holds_up_no_other_vcenter(scene
             delta = await scene.delta(1)
     assert {each.template for each in delta.unknown} == {"monsoon3/runaway"}
     assert {each.name for each in delta.index} == {"nova-bb1", "nova-bb2"}
-    assert "takes more than 0.5 s of CPU time" in delta.unknown[0].reason
+    # Which of its two bounds it meets first depends on what else the machine does.
+    assert any(bound in delta.unknown[0].reason for bound in ("more than 0.5 s of CPU time", "does not end within 3.5 s"))
     (other,) = scene.deltas(OTHER)
     assert other.unknown == ()
 

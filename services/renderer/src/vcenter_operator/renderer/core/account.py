@@ -22,6 +22,8 @@ RENDERED = "Rendered"
 _SUMMARY_FIELDS = ("observedGeneration", "renderings", "failed", "objects", "problem")
 _NAMED = 3
 """How many failures are told of."""
+_COLUMN = 200
+"""Characters of a problem, which is a column of `kubectl get vct`; the condition says all of it."""
 _LONGEST = 400
 """Characters of a failure's reason."""
 
@@ -131,7 +133,8 @@ def summary(
         "objects": _sum(entries, "objects"),
         "conditions": [{**told.model_dump(), "observedGeneration": observed, "lastTransitionTime": since}],
     }
-    return status | ({"problem": told.message} if told.status != "True" else {})
+    problem = told.message if len(told.message) <= _COLUMN else f"{told.message[: _COLUMN - 1]}…"
+    return status | ({"problem": problem} if told.status != "True" else {})
 
 
 def summarized(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
