@@ -188,6 +188,7 @@ def finish(stack: Stack, before: Counts, after: Counts, seconds: float, size: tu
         "Requests to Kubernetes",
         ("stage", "verb", "resource", "count"),
         [(each.stage, each.verb, each.resource, str(count)) for each, count in requests.most_common()],
+        caption=f"User agents: {', '.join(sorted({request.agent for request in requests}))}",
     )
     used = {stage: (before.usage[stage], after.usage[stage]) for stage in STAGES}
     report.show(

@@ -121,6 +121,8 @@ class Rounds:
                 if number >= 0:
                     self.passages += seen
                     self.chains.append(sample)
+            if number % 10 == 9:
+                console.print(f"{number + 1} of {self.samples} rounds with {len(kinds)} kinds of change")
 
     async def _measure(self, kind: Change, number: int) -> list[Passage]:
         """One change, from the call that makes it to what it leads to; and the way back, if that is a change too."""
