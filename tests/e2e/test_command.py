@@ -14,6 +14,7 @@ import yaml
 
 from tests.waiting import eventually
 
+GOLDEN = Path(__file__).parent / "golden" / "nova-compute.diff"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site"
 COMMAND = [sys.executable, "-m", "vcenter_operator.command"]
 
@@ -25,7 +26,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=environment(**settings)
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False, env=environment(**settings)
     )
 
 
@@ -42,8 +43,15 @@ def on_files(region: Path) -> list[str]:
 def test_help_tells_a_newcomer_what_there_is() -> None:
     told = command("--help")
     assert told.returncode == 0
-    for word in ("run", "render", "discovery", "collector", "renderer", "applier", "Exit codes"):
+    for word in ("run", "render", "status", "diff", "discovery", "collector", "renderer", "applier", "Exit codes"):
         assert word in told.stdout
+
+
+@pytest.mark.parametrize("name", ["status", "diff", "approve", "render"])
+def test_every_command_for_people_says_what_its_exit_codes_mean(name: str) -> None:
+    told = command(name, "--help")
+    assert told.returncode == 0
+    assert "xit code" in told.stdout
 
 
 def test_render_prints_every_manifest(region: Path) -> None:
@@ -160,3 +168,63 @@ def test_a_restart_deals_with_what_went_meanwhile_and_writes_nothing_else(region
     site.write_text(site.read_text().split("          productionbb094:")[0])
     second = run_until(51)
     assert second == {name: first[name] for name in first if "bb94" not in name}
+
+
+def applied(region: Path, output: Path) -> None:
+    """Every manifest, written by a run that is over."""
+    process = subprocess.Popen(
+        [*COMMAND, "run", *on_files(region), "--output", str(output)], stderr=subprocess.DEVNULL, env=environment()
+    )
+    try:
+        eventually(lambda: len(list((output / "monsoon3").glob("*.yaml"))) == 56, "every manifest", within=60)
+        records = output / ".state" / "records"
+        eventually(lambda: "Applied" in (records / f"{LAST}.yaml").read_text(), "the record says so", within=60)
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+LAST = "vc-c-0.cc.qa-de-1.cloud.sap"
+
+
+def files_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_diff_on_files_is_empty_after_a_run_and_then_shows_what_an_edit_would_change(
+    region: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    applied(region, output)
+    written = files_of(output)
+    same = command("diff", *on_files(region), "--output", str(output))
+    assert (same.returncode, same.stdout) == (0, ""), same.stderr
+
+    template = region / "manifests" / "nova-compute.yaml"
+    template.write_text(template.read_text().replace("replicas: 1", "replicas: 2"))
+    site = region / "site.yaml"
+    site.write_text(site.read_text().split("          productionbb094:")[0])
+    told = command(
+        "diff", *on_files(region), "--output", str(output), "--vcenter", "vc-c-0", "--template", "nova-compute"
+    )
+    assert told.returncode == 1, told.stderr
+    assert told.stdout == GOLDEN.read_text()
+    assert files_of(output) == written
+
+
+def test_diff_on_files_names_what_cannot_be_found_out_and_exits_with_2(region: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    site = region / "site.yaml"
+    site.write_text(site.read_text().replace("vc-b-0:\n", "vc-b-0:\n    unreachable: true\n", 1))
+    told = command("diff", *on_files(region), "--output", str(tmp_path / "out"))
+    assert told.returncode == 2, told.stderr
+    assert "vc-b-0.cc.qa-de-1.cloud.sap: unknown, so that nothing of it would change: Unreachable" in told.stderr
+    assert "deployment-nova-compute-bb94" in told.stdout
+    assert "vc-b-0" not in told.stdout
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_diff_on_files_needs_a_folder_to_compare_with(region: Path) -> None:
+    told = command("diff", *on_files(region))
+    assert told.returncode == 2
+    assert "--output is missing" in told.stderr

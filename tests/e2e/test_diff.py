@@ -82,7 +82,7 @@ def test_from_nothing_to_the_whole_region_and_back_to_no_difference(region: Regi
     assert headings(one).keys() == {"Deployment/nova-compute-bb20", "Deployment/nova-compute-bb21"}
 
     fleet = region.fleet()
-    region.expect(expected)
+    region.expect(expected, within=120)
     eventually(lambda: ready(region, "vc-b-0"), "all is ready", otherwise=region.logs)
     before = written(region)
     same = diff(region)  # beside the operator, which it takes nothing from
@@ -96,7 +96,7 @@ def test_updates_creates_deletes_and_holds_with_their_reasons(region: Region) ->
     region.vcenter("vc-a-0", clusters=3)
     region.vcenter("vc-b-0", "QA-DE-1B", clusters=3)
     fleet = region.fleet()
-    region.expect(of_cluster(10, 11, 12, 20, 21, 22), of_zone("qa-de-1a", "qa-de-1b"))
+    region.expect(of_cluster(10, 11, 12, 20, 21, 22), of_zone("qa-de-1a", "qa-de-1b"), within=120)
     eventually(lambda: ready(region, "vc-b-0"), "all is ready", otherwise=region.logs)
     fleet.close()
     before = written(region)

@@ -43,7 +43,7 @@ def test_a_healthy_region_fits_on_one_screen_and_exits_with_0(region: Region) ->
     region.vcenter("vc-a-0")
     region.vcenter("vc-b-0", "QA-DE-1B")
     fleet = region.fleet()
-    region.expect(of_cluster(10, 11, 20, 21), of_zone("qa-de-1a", "qa-de-1b"))
+    region.expect(of_cluster(10, 11, 20, 21), of_zone("qa-de-1a", "qa-de-1b"), within=120)
     eventually(lambda: ready(region), "all is ready", otherwise=region.logs)
 
     told = status(region)
@@ -73,7 +73,7 @@ def test_a_healthy_region_fits_on_one_screen_and_exits_with_0(region: Region) ->
 def test_a_stage_that_nobody_runs_and_a_vcenter_that_refuses_the_login_stand_out(region: Region) -> None:
     region.vcenter("vc-a-0")
     fleet = region.fleet(heartbeat="2")
-    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"))
+    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"), within=120)
     eventually(lambda: ready(region), "all is ready", otherwise=region.logs)
     fleet["renderer"][0].kill()
     region.zone.add("vc-x-0", "A", "127.0.0.99")
@@ -106,7 +106,7 @@ def test_a_stage_that_nobody_runs_and_a_vcenter_that_refuses_the_login_stand_out
 def test_what_cannot_be_asked_is_named_and_the_rest_is_shown(region: Region) -> None:
     region.vcenter("vc-a-0")
     region.fleet()
-    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"))
+    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"), within=120)
     eventually(lambda: ready(region), "all is ready", otherwise=region.logs)
 
     told = status(region, VCENTER_OPERATOR_BUS="amqp://guest:hidden@127.0.0.1:1/")
@@ -139,7 +139,7 @@ def test_what_cannot_be_asked_is_named_and_the_rest_is_shown(region: Region) -> 
 def test_documents_for_scripts_say_the_same_as_the_table(region: Region) -> None:
     region.vcenter("vc-a-0")
     region.fleet()
-    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"))
+    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"), within=120)
     eventually(lambda: ready(region), "all is ready", otherwise=region.logs)
     found = document(region)
     assert found["troubles"] == []
@@ -156,7 +156,7 @@ def test_documents_for_scripts_say_the_same_as_the_table(region: Region) -> None
 def test_watching_redraws_one_screen_in_colours_until_interrupted(region: Region) -> None:
     region.vcenter("vc-a-0")
     region.fleet()
-    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"))
+    region.expect(of_cluster(10, 11), of_zone("qa-de-1a"), within=120)
     eventually(lambda: ready(region), "all is ready", otherwise=region.logs)
     leader, follower = pty.openpty()
     settings = surroundings(region, LINES="50")
