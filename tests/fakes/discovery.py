@@ -18,7 +18,7 @@ from vcenter_operator.discovery.service import DiscoveryService
 from vcenter_operator.discovery.settings import DiscoverySettings
 
 
-async def becomes(condition: Callable[[], object], what: str, within: float = 5.0) -> None:
+async def becomes(condition: Callable[[], object], what: str, within: float = 20.0) -> None:
     """Returns once the condition holds; fails when it does not in time."""
     try:
         async with asyncio.timeout(within):
