@@ -368,3 +368,37 @@ async def test_a_vcenter_whose_writes_hang_leaves_places_to_the_others(operated:
 
 async def is_recorded(region: Region) -> bool:
     return await region.store.get(HOST) is not None
+
+
+# --- fields that others own too
+
+
+async def test_a_field_that_a_template_drops_goes_though_another_manager_owned_it_too(
+    operated: Region, region: Region
+) -> None:
+    """Somebody applied the same livenessProbe, and a field of their own beside it."""
+    probe = {"livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 7}}
+
+    def agent(**more: Any) -> dict[str, Any]:
+        made = region.deployment("agent")
+        made["spec"]["template"]["spec"]["containers"][0] |= more
+        return made
+
+    delta = stated(agent(**probe))
+    async with operated.applier() as service:
+        await operated.state(delta)
+        await operated.shows("AsStated")
+        container = {"name": "agent", **probe, "env": [{"name": "THEIRS", "value": "x"}]}
+        spec = {"template": {"spec": {"containers": [container]}}}
+        theirs = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "agent"}, "spec": spec}
+        await region.api.apply(region.path("Deployment", "agent"), theirs, field_manager=TESTER)
+        await until(lambda: told(service, region.id("Deployment", "agent"), region), "it is seen")
+        await operated.state(stated(agent(), made_from=provenance(2)))
+        await operated.planned(2)
+        await operated.shows("AsStated")
+
+    found = await region.there("Deployment", "agent")
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    assert "livenessProbe" not in container
+    assert container["env"] == [{"name": "THEIRS", "value": "x"}], "what is theirs alone stays"
+    assert {entry["manager"] for entry in found["metadata"]["managedFields"]} == {"vcenter-operator", TESTER}

@@ -76,6 +76,8 @@ class Observed:
     claim: Claim | None = None
     fields: str = field(default="", compare=False)
     """Names the fields of it that are ours; it is no other object where only that differs."""
+    shared: bool = field(default=False, compare=False)
+    """Others own some of these fields too."""
 
     @property
     def kind(self) -> GroupKind:
@@ -91,6 +93,7 @@ def observe(
     hosts: Iterable[str],
     ours: bool,
     fields: str = "",
+    shared: bool = False,
 ) -> Observed:
     """What an object's metadata says.
 
@@ -116,6 +119,7 @@ def observe(
         lingers=bool(metadata.get("finalizers")),
         claim=Claim.parse(annotations.get(CLAIMED_BY)),
         fields=fields,
+        shared=shared,
     )
 
 

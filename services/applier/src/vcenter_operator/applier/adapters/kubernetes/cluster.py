@@ -21,6 +21,7 @@ from vcenter_operator.applier.adapters.kubernetes.parent import Parents, Scope
 from vcenter_operator.applier.adapters.kubernetes.reading import Reading
 from vcenter_operator.applier.adapters.kubernetes.writing import DryRunWrites, RealWrites
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed
+from vcenter_operator.applier.core.ownedfields import released
 from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, OnAnswer, Place
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
@@ -179,9 +180,24 @@ class KubernetesCluster:
             return await self._create(path, manifest, guard)
 
         async def attempt(one: Observed) -> dict[str, Any]:
-            return await self._writes.apply(guard, path, _only_if(manifest, one), force=True)
+            sole = await self._unshared(path, manifest, one, guard) if one.shared else one
+            return await self._writes.apply(guard, path, _only_if(manifest, sole), force=True)
 
         return await self._still(current, attempt)
+
+    async def _unshared(self, path: str, manifest: Mapping[str, Any], one: Observed, guard: Guard) -> Observed:
+        """Takes from others what they own too and the manifest has no more, so that it goes. Raises Conflict."""
+        found = await self._api.get(path, metadata_only=True)
+        if found is None or found["metadata"]["resourceVersion"] != one.version:
+            raise Conflict(f"{path} changed meanwhile")
+        body = _only_if(manifest, one)
+        tried = await self._api.apply(path, body, field_manager=labels.FIELD_MANAGER, dry_run=True)
+        entries = released(found["metadata"]["managedFields"], tried["metadata"]["managedFields"])
+        if entries is None:
+            return one
+        body = {"metadata": {"uid": one.uid, "resourceVersion": one.version, "managedFields": entries}}
+        answer = await self._writes.patch(guard, path, body)
+        return replace(one, version=answer["metadata"]["resourceVersion"])
 
     async def _create(self, path: str, manifest: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
         """A resourceVersion that no object has: whatever stands there is a conflict, even if no field were one."""

@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds
 from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
+from vcenter_operator.applier.core.ownedfields import is_ours, shared
 from vcenter_operator.applier.ports import Place
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api
@@ -64,8 +65,16 @@ class Reading:
     def observed(self, object_id: ObjectId, metadata: Mapping[str, Any], *hosts: str) -> Observed:
         """What metadata says, be it of an answer or of a list."""
         ours = self.is_ours(metadata)
-        fields = _fields_of(metadata) if ours else ""
-        return observe(object_id, metadata, namespace=self._namespace, hosts=hosts, ours=ours, fields=fields)
+        entries = (metadata.get("managedFields") or ()) if ours else ()
+        return observe(
+            object_id,
+            metadata,
+            namespace=self._namespace,
+            hosts=hosts,
+            ours=ours,
+            fields=_name(entries) if ours else "",
+            shared=shared(entries),
+        )
 
     def is_ours(self, metadata: Mapping[str, Any]) -> bool:
         """Whether we ever wrote it."""
@@ -106,14 +115,7 @@ class Reading:
         return self.observed(object_id, metadata, host)
 
 
-def _fields_of(metadata: Mapping[str, Any]) -> str:
-    """Names the fields that were applied last and are ours still: as far as nobody changed or removed them since.
-
-    What we wrote otherwise, as a claim, is no part of it.
-    """
-    applied = [
-        entry.get("fieldsV1")
-        for entry in metadata.get("managedFields") or ()
-        if (entry.get("manager"), entry.get("operation")) == (FIELD_MANAGER, "Apply") and not entry.get("subresource")
-    ]
+def _name(entries: Iterable[Mapping[str, Any]]) -> str:
+    """Names the fields that were applied last and are ours still: as far as nobody changed or removed them since."""
+    applied = [entry.get("fieldsV1") for entry in entries if is_ours(entry)]
     return hashlib.blake2b(json.dumps(applied, sort_keys=True).encode(), digest_size=6).hexdigest()
