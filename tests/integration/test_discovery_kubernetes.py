@@ -183,7 +183,10 @@ async def test_the_server_is_found_again_when_its_service_moves(cluster: Cluster
         assert len(scene.of("vc-a-0")) == 1
 
         with capture_logs() as logs:
-            lost = lambda: [entry for entry in logs if entry.get("reason") == "ServerNotFound"]  # noqa: E731
+
+            def lost() -> list[Any]:
+                return [entry for entry in logs if entry.get("reason") == "ServerNotFound"]
+
             cluster.remove_service()
             await becomes(lambda: bool(lost()), "the loss noticed", within=20)
             other.add("vc-c-0", "A", "10.0.0.3")
