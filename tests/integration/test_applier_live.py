@@ -21,14 +21,17 @@ from tests.contract.proxy import Proxy
 from tests.integration.applier_cluster import TESTER, Region
 from tests.stack.kubernetes import Kubernetes
 from tests.unit.applier.given import HOST, OTHER, cluster, provenance, stated
+from vcenter_operator.applier.adapters.kubernetes.freeze import NAME as FREEZE
 from vcenter_operator.applier.adapters.kubernetes.live import Live
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
-from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.bus import Ownership
+from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.kubernetes.api import Resource
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import ensure_crds
-from vcenter_operator.common.messages import ManifestDelta, ResyncRequest
+from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage
+from vcenter_operator.common.record.port import Collected
 from vcenter_operator.common.settings import Settings
 
 MAPS = Resource("", "v1", "configmaps")
@@ -336,6 +339,47 @@ async def test_what_somebody_else_made_is_noticed_when_it_is_gone(operated: Regi
         await operated.shows("Conflict")
         await region.api.delete(region.path("ConfigMap", "b"))
         await operated.shows("AsStated")
+
+
+async def test_a_freeze_that_no_watch_tells_of_stops_what_comes_after_it(operated: Region, region: Region) -> None:
+    async with operated.applier() as service:
+        await operated.state(stated(operated.config_map("a")))
+        await operated.shows("AsStated")
+        service._reconciler._freeze._watched.happened = lambda *_: None  # type: ignore[attr-defined]
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": FREEZE}, "data": {"reason": "audit"}}
+        await region.api.create(MAPS.path(namespace=region.namespace), body, field_manager=TESTER)
+        await operated.state(stated(operated.config_map("a"), operated.config_map("b"), made_from=provenance(2)))
+        await operated.shows("Frozen")
+
+    assert "b" not in await region.names("ConfigMap")
+
+
+async def test_a_record_that_is_known_too_late_lets_nothing_older_pass(operated: Region, region: Region) -> None:
+    """Another replica acted on something newer, and no event told so; then another stage wrote, and none told that."""
+    async with operated.applier() as service:
+        await operated.state(stated(operated.config_map("a")))
+        await operated.shows("AsStated")
+        service._recorder._store._view.happened = lambda *_: None  # type: ignore[attr-defined]
+        await region.store.write(HOST, Collected(revision=Revision(1, 2)))
+        await operated.state(stated(operated.config_map("a"), operated.config_map("b"), made_from=provenance(2)))
+        await until(lambda: is_there(region, "b"), "what another stage wrote delays nothing")
+        record = await region.store.get(HOST)
+        assert record is not None
+        assert record.applied is not None
+        newer = record.applied.model_copy(update={"acted_on": provenance(9)})
+        await region.store.write(HOST, newer)
+        late = stated(operated.config_map("a"), operated.config_map("c"), made_from=provenance(3))
+        await service.handle(late, Ownership(Stage.APPLIER, 0, 9))
+
+    record = await region.store.get(HOST)
+    assert record is not None
+    assert record.applied == newer
+    assert await region.names("ConfigMap") >= {"a", "b"}
+    assert "c" not in await region.names("ConfigMap")
+
+
+async def is_there(region: Region, name: str) -> bool:
+    return await region.get("ConfigMap", name) is not None
 
 
 # --- one vCenter and the others
