@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from vcenter_operator.collector.adapters.admission import Admission
 from vcenter_operator.collector.adapters.connection import Line
 from vcenter_operator.collector.adapters.session import FAILURES, Session, translated
 from vcenter_operator.collector.adapters.worker import Worker
@@ -51,16 +52,18 @@ class PyVmomiVCenters:
         self._port = port
         self._timeouts = timeouts or Timeouts()
         self._page_size = page_size
+        self._admission = Admission()
 
     async def log_on(self, endpoint: Endpoint, credentials: Credentials) -> PyVmomiVCenter:
         """See `VCenters.log_on`."""
-        vcenter = self._vcenter(endpoint)
-        try:
-            await vcenter.log_on(credentials)
-        except BaseException:
-            await vcenter.close()
-            raise
-        return vcenter
+        async with self._admission.admitted():
+            vcenter = self._vcenter(endpoint)
+            try:
+                await vcenter.log_on(credentials)
+            except BaseException:
+                await vcenter.close()
+                raise
+            return vcenter
 
     async def probe(self, endpoint: Endpoint) -> None:
         """See `VCenters.probe`."""
@@ -74,16 +77,17 @@ class PyVmomiVCenters:
         timeouts = self._timeouts
         line = Line(endpoint, self._port, self._context, connect_timeout=timeouts.connect, read_timeout=timeouts.read)
         session = Session(line, margin=timeouts.connect, page_size=self._page_size)
-        return PyVmomiVCenter(line, session, timeouts)
+        return PyVmomiVCenter(line, session, timeouts, self._admission)
 
 
 class PyVmomiVCenter:
     """See `VCenter`. Its thread ends with it."""
 
-    def __init__(self, line: Line, session: Session, timeouts: Timeouts) -> None:
+    def __init__(self, line: Line, session: Session, timeouts: Timeouts, admission: Admission) -> None:
         self._line = line
         self._session = session
         self._timeouts = timeouts
+        self._admission = admission
         self._worker = Worker(f"vcenter {line.endpoint.host}")
         self._closed = False
 
@@ -100,7 +104,8 @@ class PyVmomiVCenter:
 
     async def snapshot(self) -> Snapshot:
         """See `VCenter.snapshot`."""
-        return await self._call(self._session.snapshot, _CALLS * self._timeouts.read)
+        async with self._admission.admitted():
+            return await self._call(self._session.snapshot, _CALLS * self._timeouts.read)
 
     async def ask(self, references: Sequence[Reference]) -> dict[Reference, Answer]:
         """See `VCenter.ask`."""
