@@ -31,7 +31,7 @@ from vcenter_operator.renderer.service import RendererService
 from vcenter_operator.renderer.vcenter import Setting
 
 MINUTE = 60.0
-QUICK = Pace(settle=0.02, longest=0.5, between=0.0, knows_all=0.3)
+QUICK = Pace(settle=0.02, longest=20.0, between=0.0, knows_all=0.3)
 
 
 async def becomes(condition: Callable[[], object], what: str, within: float = 10.0) -> None:

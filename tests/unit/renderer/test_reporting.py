@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,15 +26,19 @@ from tests.unit.renderer.region import HOST, OTHER, SECRET, configmap, configura
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import TransientError
-from vcenter_operator.common.identity import Unit
+from vcenter_operator.common.identity import Unit, partition_of
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.renderer.core.account import Account, Outcome, partition_entry
 from vcenter_operator.renderer.core.failures import Failure
+from vcenter_operator.renderer.core.templates import TemplateSet
 from vcenter_operator.renderer.inputs import WatchedInputs
-from vcenter_operator.renderer.reporting import Reporting
+from vcenter_operator.renderer.ports import Job
+from vcenter_operator.renderer.reporting import Pace, Reporting
+from vcenter_operator.renderer.service import RendererService
 from vcenter_operator.renderer.vcenter import VCenter
 
 NOVA, CINDER = "monsoon3/nova", "monsoon3/cinder"
+HOSTS = [f"vc-m-{number}.cc.qa-de-1.cloud.sap" for number in range(60)]
 PATH = "vcenter_cluster/monsoon3/nova.yaml.j2"
 
 
@@ -106,24 +112,29 @@ async def test_a_failure_names_scope_cluster_and_line_and_is_told_once_until_it_
     assert where in scene.events.told[0][3]
 
 
-async def test_writing_a_status_renders_nothing_and_ends(scene: Scene) -> None:
+async def test_writing_a_status_renders_nothing_and_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene.renderer(nova(), cinder()) as service:
         await scene.tell()
         await becomes(lambda: {NOVA, CINDER} <= {key for key, part in scene.board.writes if part is None}, "told")
-        jobs, writes, records = len(scene.engine.jobs), len(scene.board.writes), len(scene.store.writes)
+        jobs, writes = len(scene.engine.jobs), len(scene.board.writes)
+        recorded: list[Any] = []
+
+        async def write(*arguments: Any, **_: Any) -> Any:
+            recorded.append(arguments)
+
+        monkeypatch.setattr(scene.store, "write", write)
         for _ in range(3):
             scene.templates.hold_again()
             scene.templates.moved()
             await asyncio.sleep(4 * QUICK.settle)  # any write that these led to would be done by then
-        assert (len(scene.engine.jobs), len(scene.board.writes), len(scene.store.writes)) == (jobs, writes, records)
+        assert (len(scene.engine.jobs), len(scene.board.writes), recorded) == (jobs, writes, [])
         assert service.vcenters[HOST].rendered == jobs
     assert len(scene.deltas()) == 1
 
 
 async def test_an_edit_for_many_vcenters_is_a_handful_of_writes(scene: Scene) -> None:
-    hosts = [f"vc-m-{number}.cc.qa-de-1.cloud.sap" for number in range(60)]
     async with scene.renderer(nova(), cinder()):
-        for host in hosts:
+        for host in HOSTS:
             await scene.tell(host=host)
         await becomes(lambda: scene.board.status(NOVA).get("objects") == 120, "all are rendered")
         await becomes(lambda: scene.board.status(CINDER).get("objects") == 120, "all are rendered")
@@ -133,6 +144,37 @@ async def test_an_edit_for_many_vcenters_is_a_handful_of_writes(scene: Scene) ->
         await becomes(lambda: scene.board.condition(NOVA)["observedGeneration"] == 2, "the edit is told")
     assert {key for key, _ in scene.board.writes} == {NOVA}
     assert len(scene.board.writes) <= 6
+
+
+async def test_what_is_half_done_is_not_told_yet(scene: Scene) -> None:
+    one, other = [host for host in HOSTS if partition_of(host, 2) == 0][:2]
+    go_on = asyncio.Event()
+    render = scene.engine.render
+
+    async def halting(templates: TemplateSet, jobs: Sequence[Job], **options: Any) -> Any:
+        if any(job.variables["host"] == other for job in jobs) and "edited" in templates[PATH].source:
+            await go_on.wait()
+        return await render(templates, jobs, **options)
+
+    scene.engine.render = halting
+    async with scene.renderer(nova(), cinder()) as service:
+        for host in (one, other):
+            await scene.tell(host=host)
+        await becomes(lambda: scene.board.status(NOVA).get("objects") == 4, "all are rendered")
+        await becomes(lambda: scene.board.status(CINDER).get("objects") == 4, "all are rendered")
+        del scene.board.writes[:]
+        edit(scene, "edited {{ name.a.b }}", generation=2)
+        await becomes(lambda: _generation(service, one) == 2, "one is done")
+        await asyncio.sleep(6 * QUICK.settle)
+        assert scene.board.writes == [] or not service.vcenters[other].busy
+        go_on.set()
+        await becomes(lambda: scene.board.condition(NOVA)["observedGeneration"] == 2, "the edit is told")
+    assert scene.board.writes == [(NOVA, 0), (NOVA, None)]
+
+
+def _generation(service: RendererService, host: str) -> int:
+    account = service.vcenters[host].account
+    return account.outcomes[PATH].generation if account is not None else 0
 
 
 async def test_while_nothing_can_be_rendered_this_is_told_and_the_last_account_stays(scene: Scene) -> None:
@@ -186,14 +228,14 @@ def _reason(scene: Scene, host: str) -> str | None:
 class Part:
     """A replica's reporting, for accounts that a test makes up."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace = QUICK) -> None:
         self.templates = FakeWatched([nova() | {"status": {"partitions": []}}])
         self.board, self.events, self.store = Board(self.templates), ToldEvents(), MemoryStore()
         cells, source = FakeWatched(CELLS_AS_LISTED), FakeConfiguration(configuration())
         self.inputs = WatchedInputs(self.templates, cells, source)
         self.vcenters: dict[str, VCenter] = {}
         self.reporting = Reporting(
-            self.store, self.templates, self.inputs, self.board, self.events, partitions=4, pace=QUICK
+            self.store, self.templates, self.inputs, self.board, self.events, partitions=4, pace=pace
         )
 
     @asynccontextmanager
@@ -278,18 +320,32 @@ async def test_entries_of_partitions_that_are_no_more_go(part: Part) -> None:
         await becomes(lambda: part.entries.keys() == {0, 3}, "partition 4 of 0..3 is none")
 
 
-async def test_a_partition_that_was_just_taken_is_no_evidence_of_anything(part: Part) -> None:
+async def test_a_vcenter_that_is_not_rendered_yet_is_no_evidence_of_anything(part: Part) -> None:
     async with part.running():
         part.other(1)
         before = part.entries[1]
-        taken = part.owns(1)
-        part.knows(HOST, taken)
-        await asyncio.sleep(4 * QUICK.settle)
-        assert part.entries[1] == before, "one of its vCenters is not rendered yet"
+        part.knows(HOST, part.owns(1))
+        await asyncio.sleep(QUICK.knows_all + 4 * QUICK.settle)
+        assert part.entries[1] == before
         assert part.board.writes == []
-        del part.vcenters[HOST]
+
+
+async def test_a_partition_that_was_just_taken_is_not_taken_for_an_empty_one(part: Part) -> None:
+    async with part.running():
+        part.other(1)
+        taken = time.monotonic()
+        part.owns(1)
         part.reporting.changed()
-        await becomes(lambda: part.entries == {}, "there is none, and none has come for long")
+        await becomes(lambda: part.entries == {}, "there is no vCenter, and none has come for long")
+        assert time.monotonic() > taken + QUICK.knows_all
+
+
+async def test_one_vcenter_that_is_never_done_does_not_keep_all_in_the_dark() -> None:
+    part = Part(replace(QUICK, longest=0.2))
+    async with part.running():
+        part.knows(HOST, part.owns(0), Outcome(1, 2, 2))
+        async with part.vcenters[HOST].lock:
+            await becomes(lambda: part.board.status(NOVA).get("objects") == 2, "it is told in the end")
 
 
 async def test_who_lost_a_partition_writes_nothing(part: Part) -> None:

@@ -194,7 +194,7 @@ class Reporting:
         wanted: dict[int, tuple[Ownership, Mapping[str, Any] | None]] = {}
         for partition, (ownership, since) in sorted(self._taken.items()):
             there, outcomes = entries.get(partition), self._outcomes(ownership, template)
-            if outcomes is None or self._hindrance() is not None:
+            if outcomes is None:
                 continue
             knows_all = time.monotonic() > since + self._pace.knows_all
             wanted[partition] = ownership, partition_entry(partition, outcomes) or (None if knows_all else there)
