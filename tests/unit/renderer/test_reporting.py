@@ -22,7 +22,7 @@ from tests.unit.renderer.conftest import (
     ToldEvents,
     becomes,
 )
-from tests.unit.renderer.region import HOST, OTHER, SECRET, configmap, configuration, inventory, resource
+from tests.unit.renderer.region import HOST, OTHER, SECRET, configmap, configuration, inventory, only, resource
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import TransientError
@@ -144,6 +144,28 @@ async def test_an_edit_for_many_vcenters_is_a_handful_of_writes(scene: Scene) ->
         await becomes(lambda: scene.board.condition(NOVA)["observedGeneration"] == 2, "the edit is told")
     assert {key for key, _ in scene.board.writes} == {NOVA}
     assert len(scene.board.writes) <= 6
+
+
+async def test_what_is_not_rendered_says_why(scene: Scene) -> None:
+    unusable = resource("odd", configmap("odd"), finalize="x")
+    library = resource("library", "{% macro m() %}{% endmacro %}", scope="snippets")
+    storage = resource("storage", configmap("storage"), scope="storage")
+    async with scene.renderer(unusable, library, storage):
+        await scene.tell(clusters=only("productionbb001"))
+        keys = [f"monsoon3/{name}" for name in ("odd", "library", "storage")]
+        await becomes(lambda: all(scene.board.condition(key) for key in keys), "all are told")
+        shown = {key: scene.board.condition(key) for key in keys}
+        await becomes(
+            lambda: _reason(scene, HOST) == "TemplateFails", "an unusable template leaves objects as they are"
+        )
+    assert [(shown[key]["status"], shown[key]["reason"]) for key in keys] == [
+        ("False", "Unusable"),
+        ("True", "Library"),
+        ("Unknown", "NothingToRenderFor"),
+    ]
+    assert "finalize is no option" in shown["monsoon3/odd"]["message"]
+    assert {partition for _, partition in scene.board.writes} == {None}
+    assert [(name, reason) for name, _, reason, _ in scene.events.told] == [("odd", "TemplateUnusable")]
 
 
 async def test_what_is_half_done_is_not_told_yet(scene: Scene) -> None:
