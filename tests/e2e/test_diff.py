@@ -53,7 +53,9 @@ def written(region: Region) -> dict[str, str]:
     found = {}
     for path in (
         f"/apis/{labels.GROUP}/v1/namespaces/{region.namespace}/vcenters",
+        f"/apis/{labels.GROUP}/v1/namespaces/{region.namespace}/vcenter-templates",
         f"/apis/coordination.k8s.io/v1/namespaces/{region.namespace}/leases",
+        f"/api/v1/namespaces/{region.namespace}/events",
     ):
         for item in region.kubernetes.request("GET", path)["items"]:
             found[f"{path}/{item['metadata']['name']}"] = item["metadata"]["resourceVersion"]
@@ -63,12 +65,13 @@ def written(region: Region) -> dict[str, str]:
 def test_from_nothing_to_the_whole_region_and_back_to_no_difference(region: Region) -> None:
     region.vcenter("vc-a-0")
     region.vcenter("vc-b-0", "QA-DE-1B")
+    empty = written(region)
     first = diff(region)
     assert first.returncode == 1, first.stderr
     expected = of_cluster(10, 11, 20, 21) | of_zone("qa-de-1a", "qa-de-1b")
     assert headings(first).keys() == expected
     assert all(what.startswith(f"created by {region.namespace}/") for what in headings(first).values())
-    assert written(region) == {}
+    assert written(region) == empty
 
     # What the server adds by itself is on both sides, so that it is no difference: it is in what would be created.
     assert "+      terminationGracePeriodSeconds: 30" in first.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -18,6 +19,10 @@ import yaml
 from tests.e2e.asking import COMMAND, ask, surroundings
 from tests.e2e.region import Region, of_cluster, of_zone
 from tests.waiting import eventually
+from vcenter_operator.common.bus.port import Topology
+from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
+from vcenter_operator.common.embedded.epochs import FolderEpochs
+from vcenter_operator.common.messages import Stage
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes")
 
@@ -31,6 +36,13 @@ def document(region: Region, *arguments: str, **settings: str) -> dict[str, Any]
     assert told.stdout, told.stderr
     found: dict[str, Any] = json.loads(told.stdout)
     return found
+
+
+async def publish_nonsense(url: str) -> None:
+    """To a partition of the collector."""
+    bus = await RabbitMQBus.connect(url, Topology(partitions=4), FolderEpochs(None))
+    await bus.publish_raw(Stage.COLLECTOR, 0, b"no message")
+    await bus.close()
 
 
 def ready(region: Region) -> bool:
@@ -136,7 +148,7 @@ def test_what_cannot_be_asked_is_named_and_the_rest_is_shown(region: Region) -> 
         assert "collector: its queues do not exist on this broker" in told.stdout
 
 
-def test_documents_for_scripts_say_the_same_as_the_table(region: Region) -> None:
+def test_documents_for_scripts_say_what_the_table_does_and_count_what_is_parked(region: Region) -> None:
     region.vcenter("vc-a-0")
     region.fleet()
     region.expect(of_cluster(10, 11), of_zone("qa-de-1a"), within=120)
@@ -149,6 +161,16 @@ def test_documents_for_scripts_say_the_same_as_the_table(region: Region) -> None
     assert vcenter["name"] == f"vc-a-0.{region.zone.zone}"
     assert (vcenter["state"], vcenter["objects"], vcenter["clusterCount"]) == ("ready", 12, 2)
     assert {condition["type"]: condition["wrong"] for condition in vcenter["conditions"]}["Ready"] is False
+
+    asyncio.run(publish_nonsense(region.amqp_url))
+
+    def parked() -> subprocess.CompletedProcess[str]:
+        told = status(region)
+        assert "collector: 1 messages are parked" in told.stdout
+        return told
+
+    assert eventually(parked, "nonsense is parked", otherwise=region.logs).returncode == 1
+    assert [stage["parked"] for stage in document(region)["stages"]] == [0, 1, 0, 0]
     as_yaml = yaml.safe_load(status(region, "-o", "yaml", "--vcenter", "vc-a-0").stdout)
     assert as_yaml == document(region, "--vcenter", "vc-a-0")
 

@@ -106,9 +106,9 @@ def test_what_is_wrong_stands_out() -> None:
         vcenter("vc-a-0", condition("DeletionHeld", "True", "BeyondBudget", "too much"), held=held),
         vcenter(
             "vc-b-0",
+            condition("Collected", "False", "Partial", "one cluster"),
             condition("Applied", "False", "Refused", "Deployment x: no"),
-            condition("Connected", "False", "LoginRefused", "no"),
-            condition("Ready", "False", "LoginRefused", "no"),
+            condition("Ready", "False", "Refused", "Deployment x: no"),
         ),
         vcenter("vc-c-0", condition("Discovered", "False", "NotInZone"), present=False),
         applier_1=(5, 0), collector_parked=(1, 0), renderer_retry_500ms=(2, 0),
@@ -118,7 +118,7 @@ def test_what_is_wrong_stands_out() -> None:
     assert lines[4].split() == ["applier", "pod-1-7", "0", "(4)", "3h", "5", "(5", "in", "1)", "0", "0"]
     assert lines[5].split() == ["NOBODY", "(last", "pod-1-7)", "1", "(4)", "3h"]
     assert lines[8].endswith("2  3.2       2d       DeletionHeld BeyondBudget: too much")
-    assert lines[9].endswith("Connected LoginRefused: no")  # what Ready speaks of, and not the first or the last
+    assert lines[9].endswith("Applied Refused: Deployment x: no")  # what Ready speaks of, not the first
     assert lines[10].split()[:2] == ["vc-c-0", "gone"]
     assert lines[12] == "3 vCenters: 2 trouble, 1 gone"
     assert seen.troubles[:2] == [
