@@ -155,6 +155,7 @@ class Region:
         self.die_after: int | None = None
         self._writes = 0
         self._lost = False
+        self._violation: Violation | None = None
 
     def edited(self) -> None:
         """The templates are about to change: what they are now is what a renderer that is behind has."""
@@ -345,7 +346,10 @@ class Region:
         async def carried_out() -> Result:
             return await acting.carry_out(plan, await self.cluster.owned(host, []))
 
-        return RUNNER.run(carried_out())
+        result = RUNNER.run(carried_out())
+        if self._violation is not None:  # whoever carries out a plan survives any error of a write
+            raise self._violation
+        return result
 
     def _settle(self, host: str, plan: Plan, result: Result) -> None:
         applier = self.appliers[host]
@@ -441,7 +445,11 @@ class Region:
         return one.template is None or one.unit is None or (one.template, one.unit) in said.unknown
 
     def _witness(self, write: Write) -> None:
-        self._check(write)
+        try:
+            self._check(write)
+        except Violation as violation:
+            self._violation = violation
+            raise
         self._writes += 1
         if self.die_after is not None:
             self.die_after -= 1
