@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from bench.observing import Observer, observing
 from bench.proxies import NotifyRelay
 from bench.stages import NOTIFIED, PUSH, Passage, spine
 from bench.starting import prepared, wait_for_all
+from tests.e2e.processes import Service
 from tests.e2e.region import Region
 from tests.stack import Stack
 from tests.stack.ports import free_port
@@ -56,17 +57,24 @@ def run(stack: Stack, samples: int, poll_every: float, only: Sequence[str]) -> N
     """The benchmark on a stack."""
     region = prepared(stack, VCENTERS, CLUSTERS, first_block=FIRST_BLOCK)
     notify = "127.0.0.1", free_port("127.0.0.1")
-    fleet = region.fleet(
-        partitions=str(PARTITIONS),
-        heartbeat="10",
-        dns_poll_every=f"{poll_every:g}",
-        notify_address=notify[0],
-        notify_port=str(notify[1]),
-        deletion_share="1",
-    )
+    settings = {
+        "partitions": str(PARTITIONS),
+        "heartbeat": "10",
+        "notify_address": notify[0],
+        "notify_port": str(notify[1]),
+        "deletion_share": "1",
+    }
+    fleet = region.fleet(1, (), dns_poll_every=f"{poll_every:g}", **settings)
+
+    def leave_it_to_notify() -> None:
+        fleet["discovery"][0].stop()
+        service = Service("discovery", 1, region.environment(dns_poll_every="600", **settings), region.folder)
+        fleet["discovery"][0] = service
+        service.start()
+
     try:
         wait_for_all(region, FIRST_BLOCK, VCENTERS * CLUSTERS, fleet.check_alive)
-        passages, chains = asyncio.run(phases(region, notify, samples, only))
+        passages, chains = asyncio.run(phases(region, notify, leave_it_to_notify, samples, only))
         fleet.check_alive()
     except BaseException:
         console.print(region.logs(), markup=False, soft_wrap=True)
@@ -77,7 +85,7 @@ def run(stack: Stack, samples: int, poll_every: float, only: Sequence[str]) -> N
 
 
 async def phases(
-    region: Region, notify: tuple[str, int], samples: int, only: Sequence[str]
+    region: Region, notify: tuple[str, int], leave_it_to_notify: Callable[[], None], samples: int, only: Sequence[str]
 ) -> tuple[list[Passage], list[bare.Sample]]:
     """Every kind of change; at last the one in DNS once more, with a server that sends NOTIFY."""
     async with observing(region, PARTITIONS, ("ConfigMap", "Secret", "Deployment", "VCenterTemplate")) as observer:
@@ -87,6 +95,8 @@ async def phases(
             async with bare.connected(region, region.vcenters["vc-a-0"]) as chain:
                 rounds = Rounds(observer, pushes, NotifyRelay(*notify), changes, chain, samples, only)
                 await rounds.run([*changes.kinds, changes.in_dns("polled")])
+                await asyncio.to_thread(leave_it_to_notify)
+                await observer.quiet(5.0)
                 port = await rounds.relay.start()
                 await asyncio.to_thread(region.zone.notify_to, "127.0.0.1", port)
                 await rounds.run([changes.in_dns("NOTIFY")])

@@ -196,7 +196,11 @@ class NotifyRelay:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.at.append(time.perf_counter())
-        their_reader, their_writer = await asyncio.open_connection(*self._to)
+        try:
+            their_reader, their_writer = await asyncio.open_connection(*self._to)
+        except ConnectionError:
+            writer.close()  # nobody listens yet, or any more: the server tries again
+            return
         await asyncio.gather(_copy(reader, their_writer), _copy(their_reader, writer))
 
 

@@ -52,7 +52,7 @@ class Passage:
         if told is not None and (first is None or told[1] < first.at or first.at < began):
             points.append(told)
         template = next((each for each in observer.written if each.key.startswith("VCenterTemplate/")), None)
-        if template is not None and began < template.at:
+        if template is not None and first is None:  # else it is only its status that was written
             points.append((STORED, template.at))
         previous = known = points[-1][1] if points else began
         if change is not None and isinstance(change.statement, DnsChange) and change.at > began:
