@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import lru_cache
 
 GROUP = "vcenter-operator.stable.sap.cc"
 VERSION = "v1"
@@ -39,6 +40,7 @@ IS_PARENT_TYPE = "applyset.kubernetes.io/is-parent-type"
 """Label of the CRD whose resources may be parents (KEP-3659)."""
 
 
+@lru_cache(4096)
 def applyset_id(name: str, namespace: str) -> str:
     """The id of the ApplySet whose parent is the `VCenter` of this name.
 

@@ -24,6 +24,7 @@ from vcenter_operator.common.identity import ObjectId
 
 _NONCE_BYTES = 12
 _KEY_ID_BYTES = 4
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class Keyring:
@@ -80,9 +81,7 @@ class Keyring:
 
 def canonical(manifest: Mapping[str, Any]) -> bytes:
     """JSON with sorted keys and no spaces: equal manifests give equal bytes."""
-    return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    return _ENCODER.encode(manifest).encode("utf-8", "surrogatepass")
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:
