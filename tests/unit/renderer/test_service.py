@@ -254,7 +254,9 @@ async def test_a_runaway_template_is_unknown_and_holds_up_no_other_vcenter(scene
     assert {each.template for each in delta.unknown} == {"monsoon3/runaway"}
     assert {each.name for each in delta.index} == {"nova-bb1", "nova-bb2"}
     # Which of its two bounds it meets first depends on what else the machine does.
-    assert any(bound in delta.unknown[0].reason for bound in ("more than 0.5 s of CPU time", "does not end within 3.5 s"))
+    assert any(
+        bound in delta.unknown[0].reason for bound in ("more than 0.5 s of CPU time", "does not end within 3.5 s")
+    )
     (other,) = scene.deltas(OTHER)
     assert other.unknown == ()
 
