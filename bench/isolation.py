@@ -26,7 +26,7 @@ from tests.e2e.region import Region
 from tests.stack import Stack
 from tests.waiting import eventually
 
-PARTITIONS = 8
+PARTITIONS = 11
 CLUSTERS = 2
 WELL, ILL = "all are well", "one hangs, one refuses logins"
 IMPATIENT = {

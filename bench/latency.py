@@ -31,7 +31,7 @@ from tests.e2e.region import Region
 from tests.stack import Stack
 from tests.stack.ports import free_port
 
-PARTITIONS = 8
+PARTITIONS = 11
 VCENTERS, CLUSTERS, FIRST_BLOCK = 4, 4, 10
 AIM_MEDIAN, AIM_P99 = 2.0, 5.0
 WARM_UP = 3

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.identity import ObjectId, Revision, Unit, partition_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -47,9 +50,13 @@ def test_partitions_never_move() -> None:
     assert {host: partition_of(host, 8) for host in known} == known
 
 
-def test_partitions_are_used_evenly() -> None:
-    counts = [0] * 8
-    for number in range(800):
-        counts[partition_of(f"vc-{'abcdefgh'[number % 8]}-{number}.cc.qa-de-1.cloud.sap", 8)] += 1
-    assert min(counts) > 60
-    assert max(counts) < 140
+@pytest.mark.parametrize("domain", ["cc.qa-de-1.cloud.sap", "cc.eu-de-2.cloud.sap", "cc.region-xx-1.cloud.sap"])
+def test_partitions_are_used_evenly(domain: str) -> None:
+    """By names as there are: a power of two would have all of `vc-a-0` to `vc-a-7` in one partition."""
+    partitions = Topology().partitions
+    counts = Counter(
+        partition_of(f"vc-{letter}-{digit}.{domain}", partitions) for letter in "abcdefghij" for digit in range(10)
+    )
+    assert len(counts) == partitions
+    assert max(counts.values()) <= 2 * 100 / partitions
+    assert len({partition_of(f"vc-a-{digit}.{domain}", partitions) for digit in range(8)}) > partitions / 3

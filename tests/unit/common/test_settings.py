@@ -29,7 +29,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     settings = Settings.load()
-    assert (settings.partitions, settings.generation, settings.heartbeat) == (8, 1, 10)
+    assert (settings.partitions, settings.generation, settings.heartbeat) == (11, 1, 10)
     assert (settings.log_level, settings.service_domain, settings.bus_ca) == ("INFO", None, None)
 
 

@@ -17,7 +17,7 @@ from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 class Topology:
     """How many partitions there are, and of which generation."""
 
-    partitions: int = 8
+    partitions: int = 11
     generation: int = 1
     dry_run: bool = False
     """Dry runs are a pipeline of their own on the same broker: they take nothing away from the real one."""
