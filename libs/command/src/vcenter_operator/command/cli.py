@@ -27,10 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps the OpenStack agents of every vSphere cluster right: finds vCenters in DNS, collects their inventory, "
     "renders the teams' VCenterTemplates and applies the difference to Kubernetes.\n\n"
-    "Start with `render` to see what your templates yield, then `run --dry-run` against a region.\n\n"
+    "Start with `render` to see what your templates yield, then `diff` against a region.\n\n"
     "Settings are environment variables (`VCENTER_OPERATOR_*`, `LOG_LEVEL`, `SERVICE_DOMAIN`); what concerns the "
     "region is in the Secret `vcenter-operator`.",
-    epilog="Exit codes: 0 done, or stopped as told; 1 failed; 2 a setting, the Secret or the command line is wrong.",
+    epilog="Exit codes: 0 done, or stopped as told; 1 failed; 2 a setting, the Secret or the command line is wrong. "
+    "`status`, `diff`, `approve` and `render` have their own, which their --help tells.",
 )
 
 SITE_HELP = "Site file: a region's inventory as YAML, in place of DNS and vCenters."
