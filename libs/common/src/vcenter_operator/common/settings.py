@@ -21,8 +21,8 @@ class Settings(BaseSettings):
     bus: str = Field(default="amqp://guest:guest@localhost/", repr=False)
     """AMQP URL (amqp or amqps), or `in-process`. It has a password in it."""
     partitions: int = Field(default=11, ge=1, le=256)
-    """P: queues an arrow. Changing it needs a new generation. Best a prime: of names that differ in a letter and a digit,
-    the lowest bits of the CRC, which are all that a power of two takes, have few values."""
+    """P: queues an arrow. Changing it needs a new generation. Best a prime: of names that differ in a letter and a
+    digit, the lowest bits of the CRC, which are all that a power of two takes, have few values."""
     generation: int = Field(default=1, ge=1)
     """Generation of the topology, part of every queue's name."""
     heartbeat: int = Field(default=10, ge=1, le=300)
