@@ -36,7 +36,7 @@ test: $(VENV)/.dev ## every test, against the real servers, which it installs or
 unit: $(VENV)/.dev ## the tests that need no server: seconds
 	$(BIN)/python -m pytest tests/unit -n auto
 
-histories: $(VENV)/.dev ## random histories of a region; HISTORIES=10000 for the nightly size
+histories: $(VENV)/.dev ## random histories of a region; the nightly size: HISTORIES=10000 of each sort
 	HISTORIES=$${HISTORIES:-10000} $(BIN)/python -m pytest tests/unit/applier/test_histories.py --timeout 7200
 
 lint: $(VENV)/.dev ## style, types and layers
