@@ -106,3 +106,27 @@ def test_a_server_that_was_set_back_is_believed_at_the_next_list() -> None:
     assert made.shows() == {"a": 50, "b": 60}, "a list that was under way is just old"
     made.listed(Listing([item("a", 4)], 9), anyhow=True)
     assert (made.shows(), made.revision) == ({"a": 4}, 9)
+
+
+def test_a_list_that_was_under_way_brings_nothing_back_that_ended_meanwhile() -> None:
+    made = view(("a", 5), ("b", 6))
+    made.happened("DELETED", item("a", 15))
+    made.corrected([("b", 6)], [("a", 5), ("b", 6)], 12)
+    assert made.shows() == {"b": 6}
+    made.corrected([("b", 6)], [("b", 6), ("new", 18)], 19)
+    assert made.shows() == {"b": 6, "new": 18}, "a list that is ahead of the watch brings what is new"
+
+
+def test_a_late_answer_brings_nothing_back_that_ended_meanwhile() -> None:
+    made = view(("a", 5))
+    made.happened("MODIFIED", item("a", 20))
+    made.happened("DELETED", item("a", 21))
+    made.wrote(("a", 20))
+    assert made.shows() == {}
+
+
+def test_a_server_that_was_set_back_and_has_counted_on_is_believed_at_the_next_list() -> None:
+    made = view(("a", 50), ("b", 60), at=100)
+    made.wrote(("c", 130))
+    made.listed(Listing([item("a", 4), item("b", 110), item("c", 7)], 120), anyhow=True)
+    assert made.shows() == {"a": 4, "b": 110, "c": 130}, "but what was written since the list stays"

@@ -60,12 +60,17 @@ class Follower(ABC):
         """Begins to follow."""
         self._task = asyncio.create_task(self._keep_current(), name=f"watch {self.resource.plural}")
 
-    async def stop(self) -> None:
-        """Ends the watch."""
+    def cancel(self) -> None:
+        """Nothing more is taken over from now on."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
         self._current = False
+
+    async def stop(self) -> None:
+        """Ends the watch."""
+        self.cancel()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
 
     @property
     def current(self) -> bool:
@@ -93,14 +98,13 @@ class Follower(ABC):
     def happened(self, kind: str, item: dict[str, Any]) -> None:
         """Takes over an event (`ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`)."""
 
-    async def _list(self, *, anyhow: bool = False) -> None:
-        listing = await self._api.list(
+    async def _read(self) -> Listing:
+        return await self._api.list(
             self.resource.path(),
             label_selector=self.resource.label_selector,
             field_selector=self.resource.field_selector,
             metadata_only=self._metadata_only,
         )
-        self.listed(listing, anyhow=anyhow)
 
     async def _keep_current(self) -> None:
         delay = _FIRST_DELAY
@@ -108,7 +112,7 @@ class Follower(ABC):
             began = time.monotonic()
             try:
                 if not self._current:
-                    await self._list(anyhow=True)
+                    self.listed(await self._read(), anyhow=True)
                     self._current = True
                     self._attempted.set()
                 self._current = await self._follow()

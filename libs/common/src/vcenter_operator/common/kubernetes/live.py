@@ -59,6 +59,7 @@ class LiveView(Follower, Generic[K, T]):
         set_back = listing.resource_version < self._revision
         if set_back and not anyhow:
             return
+        self._revision = listing.resource_version
         found = [self.reduced(item) for item in listing.items]
         if set_back:
             self._gone.clear()
@@ -66,14 +67,23 @@ class LiveView(Follower, Generic[K, T]):
                 self._set(one, None, own=False)
         self.corrected(list(self._items.values()), found, listing.resource_version)
         self._gone = {key: version for key, version in self._gone.items() if version > listing.resource_version}
-        self._revision = listing.resource_version
 
     def corrected(self, known: Collection[T], found: Iterable[T], revision: int) -> None:
-        """Takes over a list of that resourceVersion: what is `found` is all there is of what was `known`."""
+        """Takes over a list of that resourceVersion: what is `found` is all there is of what was `known`.
+
+        A list that was under way while the watch went on may have what ended since. Of an object that it has in an
+        older version than was known before, the server was set back, and has counted on beyond that.
+        """
         left = {self.key(one): one for one in known}
         for one in found:
-            left.pop(self.key(one), None)
-            self._newer(one, own=False)
+            key, known_one = self.key(one), self._items.get(self.key(one))
+            left.pop(key, None)
+            if known_one is None and revision < self._revision:
+                continue
+            if known_one is not None and self.version(one) < self.version(known_one) <= revision:
+                self._set(known_one, one, own=False)
+            else:
+                self._newer(one, own=False)
         for one in left.values():
             if self.version(one) <= revision:
                 self._set(one, None, own=False)
@@ -96,8 +106,9 @@ class LiveView(Follower, Generic[K, T]):
             self._set(known, None, own=False)
 
     def wrote(self, one: T) -> None:
-        """The answer to a write of one's own."""
-        self._newer(one, own=True)
+        """The answer to a write of one's own. It ended meanwhile where the watch is beyond it and has none."""
+        if self.key(one) in self._items or self.version(one) > self._revision:
+            self._newer(one, own=True)
 
     def deleted(self, one: T) -> None:
         """It was deleted here, in exactly this version."""

@@ -102,12 +102,17 @@ class Watcher(Follower):
         return self._snapshot
 
     async def fresh(self) -> Snapshot:
-        """See `Watched.fresh`. Within 30 s or TransientError."""
+        """See `Watched.fresh`. Within 30 s or TransientError.
+
+        A list that is older than what was known when it was asked for: the server was set back, and is believed.
+        """
+        known = self.revision
         try:
             async with asyncio.timeout(FRESH_WITHIN):
-                await self._list()
+                listing = await self._read()
         except TimeoutError:
             raise TransientError(f"{self.resource.plural} could not be listed within {FRESH_WITHIN:.0f} s") from None
+        self.listed(listing, anyhow=listing.resource_version < known)
         snapshot = self.snapshot
         assert snapshot is not None
         return snapshot

@@ -182,12 +182,16 @@ class Live:
     def _end_unneeded(self) -> None:
         needed = frozenset[Place]().union(*self._needed.values())
         for place in self._views.keys() - needed:
-            view = self._views.pop(place)
-            for member in view.items.values():
-                self._drop(member)
-            ending = asyncio.create_task(view.stop())
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._end(place)
+
+    def _end(self, place: Place) -> None:
+        view = self._views.pop(place)
+        view.cancel()
+        for member in view.items.values():
+            self._drop(member)
+        ending = asyncio.create_task(view.stop())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _moved(self, before: Member | None, after: Member | None, own: bool) -> None:
         if before is not None and (after is None or after.set != before.set):
