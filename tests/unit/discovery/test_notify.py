@@ -176,6 +176,15 @@ def test_no_bytes_make_it_fail_or_count() -> None:
         assert found.wire is None or len(found.wire) <= len(whole) + 64
 
 
+@pytest.mark.parametrize("ours", [OURS, None], ids=["with a key", "without"])
+@pytest.mark.parametrize("secret", [KEY, OTHER_KEY], ids=["our secret", "another"])
+def test_bytes_behind_a_signature_make_it_neither_fail_nor_count(ours: dns.tsig.Key | None, secret: str) -> None:
+    key = dns.tsig.Key("tsig-key", secret, dns.tsig.HMAC_SHA256)
+    found = answer(notify(DOMAIN, key).to_wire() + b"more", DOMAIN, ours)
+    assert not found.counts
+    assert rcode_of(found.wire) in ("NOTAUTH", "FORMERR")
+
+
 class Nowhere:
     """A finder that knows nothing yet."""
 
