@@ -7,6 +7,7 @@ import itertools
 
 from vcenter_operator.common.errors import StaleRecord, TransientError
 from vcenter_operator.common.record import Discovered, Record, Section
+from vcenter_operator.common.record.port import ABSENT
 
 
 class MemoryStore:
@@ -39,7 +40,7 @@ class MemoryStore:
         if self.hanging:
             await asyncio.Event().wait()
         self._fail()
-        found = self.records.get(host) or Record(host=host, version="0")
+        found = self.records.get(host) or Record(host=host, version=ABSENT)
         if version is not None and version != found.version:
             raise StaleRecord(f"{host} is at {found.version}, not at {version}")
         if getattr(found, _FIELD[section.stage]) != section or host not in self.records:

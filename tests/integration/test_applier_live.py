@@ -31,7 +31,7 @@ from vcenter_operator.common.kubernetes.api import Resource
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import ensure_crds
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage
-from vcenter_operator.common.record.port import Collected
+from vcenter_operator.common.record.port import Applied, Collected
 from vcenter_operator.common.settings import Settings
 
 MAPS = Resource("", "v1", "configmaps")
@@ -375,6 +375,21 @@ async def test_a_record_that_is_known_too_late_lets_nothing_older_pass(operated:
     assert record is not None
     assert record.applied == newer
     assert await region.names("ConfigMap") >= {"a", "b"}
+    assert "c" not in await region.names("ConfigMap")
+
+
+async def test_a_record_that_is_not_known_of_yet_lets_nothing_older_pass(operated: Region, region: Region) -> None:
+    async with operated.applier() as service:
+        await operated.state(stated(operated.config_map("a", OTHER), host=OTHER))
+        await operated.shows("AsStated", host=OTHER)
+        service._recorder._store._view.happened = lambda *_: None  # type: ignore[attr-defined]
+        newer = Applied(acted_on=provenance(9))
+        await region.store.write(HOST, newer)
+        await service.handle(stated(operated.config_map("c"), made_from=provenance(3)), Ownership(Stage.APPLIER, 0, 9))
+
+    record = await region.store.get(HOST)
+    assert record is not None
+    assert record.applied == newer
     assert "c" not in await region.names("ConfigMap")
 
 

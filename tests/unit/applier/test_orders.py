@@ -50,7 +50,7 @@ class Spoken:
 
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         self.before_write(section)
-        if version is not None and version.partition("+")[2] != str(self.said):
+        if version and version.partition("+")[2] != str(self.said):
             raise StaleRecord("a person said something")
         under = None if version is None else version.partition("+")[0]
         return self._with(await self.base.write(host, section, version=under))

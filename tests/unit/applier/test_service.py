@@ -211,6 +211,23 @@ async def test_what_another_replica_acted_on_between_our_read_and_our_write_coun
     assert (applied.acted_on, cluster_.writes) == (provenance(2), [])
 
 
+async def test_a_record_that_another_replica_made_since_we_looked_for_it_counts(region: Region) -> None:
+    class Raced(FolderStore):
+        async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+            if isinstance(section, Applied) and section.acted_on == provenance(1):
+                await region.store.write(host, Applied(acted_on=provenance(2)))
+            return await super().write(host, section, version=version)
+
+    cluster_ = Watched(region.output)
+    async with region.applier(cluster_, store=Raced(region.output.parent / "records", namespace=OWN)) as service:
+        await until(lambda: region.renderer.requests)
+        await service.handle(stated(manifest(A), made_from=provenance(1)), Ownership(Stage.APPLIER, 0, 9))
+
+    applied = await region.applied(HOST)
+    assert applied is not None
+    assert (applied.acted_on, cluster_.writes) == (provenance(2), [])
+
+
 async def test_a_repeat_is_not_acted_on_where_another_replica_went_on_since(region: Region) -> None:
     full = stated(manifest(A), manifest(B))
     cluster_ = Watched(region.output)
@@ -702,3 +719,27 @@ async def test_a_record_that_somebody_deleted_is_written_again_with_what_was_act
             path.unlink()
         await region.shows(HOST, "AsStated")
         assert await region.applied(HOST) == before
+
+
+async def test_what_was_held_is_remembered_though_somebody_deleted_the_record(region: Region, tmp_path: Path) -> None:
+    """Else the same loss would be held under the digest that a person released before."""
+    names = [manifest(one, unit=cluster(number)) for number, one in enumerate((A, B, C))]
+    units = [cluster(number) for number in range(3)]
+    async with region.applier():
+        await region.state(stated(*names))
+        await region.shows(HOST, "AsStated")
+        await region.state(stated(names[0], units=units[:1], made_from=provenance(2)))
+        await region.shows(HOST, "BeyondBudget", "DeletionHeld")
+        held = await region.applied(HOST)
+        await region.state(stated(*names, made_from=provenance(3)))
+        await region.shows(HOST, "WithinBudget", "DeletionHeld")
+        for path in (tmp_path / "records").glob("*.yaml"):
+            path.unlink()
+        await region.state(stated(names[0], units=units[:1], made_from=provenance(4)))
+        await region.shows(HOST, "BeyondBudget", "DeletionHeld")
+        again = await region.applied(HOST)
+
+    assert held is not None
+    assert again is not None
+    assert (held.held, held.hold, again.held, again.hold) == (again.held, 1, held.held, 2)
+    assert held.held_plan != again.held_plan

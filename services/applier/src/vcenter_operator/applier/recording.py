@@ -11,7 +11,7 @@ from collections.abc import Callable
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.errors import StaleRecord, TransientError
 from vcenter_operator.common.messages import Provenance, Stage
-from vcenter_operator.common.record.port import Applied, Store
+from vcenter_operator.common.record.port import ABSENT, Applied, Store
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -50,12 +50,12 @@ class Recorder:
             wanted = change(state.applied)
             if wanted is None:
                 return False
-            if wanted == state.applied:
+            if wanted == (state.record.applied if state.record else None):
                 if attempt or not afresh:
                     return True
                 continue
             state.ownership.verify()
-            version = state.record.version if state.record else None
+            version = state.record.version if state.record else ABSENT
             try:
                 state.record = await self._store.write(state.host, wanted, version=version)
             except StaleRecord:
@@ -78,11 +78,14 @@ class Recorder:
         elif record is None or Stage.APPLIER not in record.problems:
             log.warning("the record was deleted: written again", vcenter=state.host)
             state.ownership.verify()
-            version = record.version if record else None
+            version = record.version if record else ABSENT
             state.record = await self._store.write(state.host, applied, version=version)
 
     async def _read(self, state: VCenterState, *, fresh: bool) -> None:
+        """What somebody deleted is remembered here: what is held, and what goes by the hour, is not forgotten by it."""
         record = await self._store.get(state.host, fresh=fresh)
         if record is not None:
             record.check(Stage.APPLIER)
-        state.record, state.applied = record, record.applied if record else None
+        state.record = record
+        if record is not None and record.applied is not None:
+            state.applied = record.applied

@@ -16,7 +16,7 @@ from vcenter_operator.common.embedded.yamlfile import documents, read_text
 from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
 from vcenter_operator.common.labels import API_VERSION, VCENTER_KIND
 from vcenter_operator.common.record.document import record_of, status_with
-from vcenter_operator.common.record.port import Record, Section
+from vcenter_operator.common.record.port import ABSENT, Record, Section
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class FolderStore:
         with locked(self._folder):
             resource = _read(path) if path.exists() else None
             current = resource["metadata"]["resourceVersion"] if resource is not None else None
-            if version is not None and current != version:
+            if version is not None and (current or ABSENT) != version:
                 raise StaleRecord(f"VCenter {host}: changed since it was read")
             before = (resource or {}).get("status") or {}
             status = status_with(before, section, datetime.now(UTC))

@@ -19,7 +19,7 @@ from vcenter_operator.common.kubernetes.recordview import RecordView
 from vcenter_operator.common.labels import API_VERSION, FIELD_MANAGER, VCENTER_KIND
 from vcenter_operator.common.record.document import record_of, section_status, states_already
 from vcenter_operator.common.record.notices import LASTING, is_disconnected, lasting, notices
-from vcenter_operator.common.record.port import Record, Section
+from vcenter_operator.common.record.port import ABSENT, Record, Section
 
 _TRIES = 8
 
@@ -92,15 +92,18 @@ class KubernetesStore:
         """By compare-and-swap in any case: `Ready` follows from what the other stages say at that moment."""
         found = await self._found(host, fresh=fresh)
         if found is None:
-            if version is not None:
+            if version not in (None, ABSENT):
                 raise StaleRecord(f"VCenter {host}: deleted since it was read")
-            found = await self._create(host)
+            found = await self._create(host, anyhow=version is None)
         elif version is not None and found["metadata"]["resourceVersion"] != version:
             raise StaleRecord(f"VCenter {host}: changed since it was read")
         status = found.get("status") or {}
         wanted = section_status(status, section, datetime.now(UTC))
         if states_already(status, wanted, section.stage):
-            return record_of(found)
+            if version is None or fresh or self._view is None:
+                return record_of(found)
+            # Nothing is sent that the server would refuse: what is known may be behind, so it is asked.
+            return await self._write(host, section, version, fresh=True)
         written = self._seen(await self._apply(host, section, wanted, found["metadata"]["resourceVersion"]))
         await self._tell(found, status, wanted)
         return record_of(written)
@@ -117,10 +120,13 @@ class KubernetesStore:
         for notice in lasting((found.get("status") or {}).get("conditions") or (), datetime.now(UTC)):
             await self._events.tell(found, notice.type, notice.reason, notice.note)
 
-    async def _create(self, host: str) -> dict[str, Any]:
+    async def _create(self, host: str, *, anyhow: bool) -> dict[str, Any]:
+        """The new resource; or, if `anyhow`, the one that somebody made meanwhile."""
         try:
             return await self._api.create(self._vcenters.path(), self._resource(host), field_manager=FIELD_MANAGER)
         except Conflict:
+            if not anyhow:
+                raise StaleRecord(f"VCenter {host}: made since it was looked for") from None
             found = await self._api.get(self._vcenters.path(host))
             if found is None:
                 raise

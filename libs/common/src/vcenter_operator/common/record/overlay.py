@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vcenter_operator.common.errors import StaleRecord
 from vcenter_operator.common.messages import Stage
-from vcenter_operator.common.record.port import Record, Section, Store
+from vcenter_operator.common.record.port import ABSENT, Record, Section, Store
 
 
 class Overlay:
@@ -28,7 +28,7 @@ class Overlay:
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         """See `Store.write`."""
         current = await self.get(host)
-        if version is not None and (current is None or current.version != version):
+        if version is not None and version != (ABSENT if current is None else current.version):
             raise StaleRecord(f"VCenter {host}: changed since it was read")
         if current is not None and _section_of(current, section.stage) == section:
             return current

@@ -161,6 +161,10 @@ class Record(Fact):
             raise PermanentError(self.problems[stage])
 
 
+ABSENT = ""
+"""The version of a record that does not exist."""
+
+
 class Store(Protocol):
     """Reads and writes records. Every method may raise TransientError."""
 
@@ -175,7 +179,7 @@ class Store(Protocol):
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         """Replaces one stage's section, making the record where there is none.
 
-        With `version`, only if the record is still at it: raises StaleRecord otherwise. Unchanged content writes
-        nothing.
+        With `version`, only if the record is still at it (`ABSENT`: if there is still none): raises StaleRecord
+        otherwise. Unchanged content writes nothing.
         """
         ...
