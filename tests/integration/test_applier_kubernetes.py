@@ -6,6 +6,8 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,14 +18,17 @@ from tests.stack.kubernetes import Kubernetes
 from tests.unit.applier.given import CINDER, HOST, NOVA, OTHER, TEMPLATES, cluster, provenance, stated
 from vcenter_operator.applier.adapters.kubernetes import KubernetesCluster
 from vcenter_operator.applier.adapters.kubernetes.freeze import NAME as FREEZE
+from vcenter_operator.applier.adapters.kubernetes.live import Members
 from vcenter_operator.applier.adapters.kubernetes.parent import TOOLING
 from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.ports import Changed
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
+from vcenter_operator.common.errors import TransientError
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import VCENTERS, ensure_crds
+from vcenter_operator.common.kubernetes.errors import NotFound
 from vcenter_operator.common.settings import Settings
 
 MAPS = Resource("", "v1", "configmaps")
@@ -424,6 +429,70 @@ async def test_a_kind_that_the_server_does_not_know_yet_is_waited_for(region: Re
 
     listing = await region.api.list(Resource(group, "v1", "widgets", region.namespace).path())
     assert listing.items == []
+
+
+async def test_what_is_served_in_another_version_now_is_known_and_deleted(region: Region) -> None:
+    group = f"g{secrets.token_hex(4)}.example.org"
+    made = definition(group)
+    (first,) = made["spec"]["versions"]
+    made["spec"]["versions"] = [first, {**first, "name": "v2", "storage": False}]
+    await region.api.create(CRDS.path(), made, field_manager=TESTER)
+    widget: dict[str, Any] = region.config_map("w")
+    widget.update(apiVersion=f"{group}/v1", kind="Widget", spec={"size": 1})
+    del widget["data"]
+    async with region.applier() as service:
+        adapter = adapter_of(service)
+        await region.state(stated(widget))
+        await region.shows("AsStated", within=30)
+        (one,) = (await adapter.owned(HOST, ())).objects.values()
+        (path,) = [view.resource.path() for view in views_of(adapter)]
+        assert path.split("/")[3] == "v2", "the preferred version"
+        made["spec"]["versions"][1]["served"] = False
+        patch = {"spec": {"versions": made["spec"]["versions"]}}
+        await region.api.merge_patch(CRDS.path(made["metadata"]["name"]), patch, field_manager=TESTER)
+        await not_served(region, path)
+        with pytest.raises(Changed):
+            await adapter.delete(one, no_guard)
+        assert set((await adapter.owned(HOST, ())).objects) == {one.id}
+        assert [view.resource.version for view in views_of(adapter)] == ["v1"]
+        await region.state(stated(templates={NOVA: 2}, made_from=provenance(templates=2)))
+        await region.planned(len(region.plans) + 1)
+        await gone(region, group)
+
+
+def adapter_of(service: ApplierService) -> KubernetesCluster:
+    found = service._reconciler._cluster
+    assert isinstance(found, KubernetesCluster)
+    return found
+
+
+def views_of(adapter: KubernetesCluster) -> list[Members]:
+    assert adapter._live is not None
+    return list(adapter._live._views.values())
+
+
+async def not_served(region: Region, path: str) -> None:
+    async with asyncio.timeout(30):
+        with suppress(NotFound):
+            while True:
+                await region.api.list(path)
+                await asyncio.sleep(0.05)
+
+
+async def gone(region: Region, group: str) -> None:
+    async with asyncio.timeout(30):
+        while (await region.api.list(Resource(group, "v1", "widgets", region.namespace).path())).items:
+            await asyncio.sleep(0.05)
+
+
+async def test_what_is_of_a_kind_that_is_not_served_just_now_counts_as_there(region: Region) -> None:
+    async with region.applier() as service:
+        await region.state(stated(region.config_map("a")))
+        await region.shows("AsStated")
+        (one,) = (await adapter_of(service).owned(HOST, ())).objects.values()
+        other = replace(one, id=one.id._replace(group="nowhere.example.org", kind="Widget"))
+        with pytest.raises(TransientError, match="not served"):
+            await adapter_of(service).delete(other, no_guard)
 
 
 def definition(group: str) -> dict[str, Any]:

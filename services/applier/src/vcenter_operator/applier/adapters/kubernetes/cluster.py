@@ -139,13 +139,19 @@ class KubernetesCluster:
             return self._seen(object_id, answer, host)
 
     async def delete(self, current: Observed, guard: Guard) -> None:
-        """See `Cluster.delete`: with uid and resourceVersion as preconditions, in the background."""
+        """See `Cluster.delete`: with uid and resourceVersion as preconditions, in the background.
+
+        Of a kind that is not served, or no more in that version, an object may be there all the same: nothing is said.
+        """
         with at_the_port():
             if (path := await self._path(current)) is None:
-                return
+                raise TransientError(f"{current.kind} is not served just now")
 
             async def attempt(one: Observed) -> None:
-                await self._writes.delete(guard, path, uid=one.uid, version=one.version)
+                if not await self._writes.delete(guard, path, uid=one.uid, version=one.version):
+                    self._kinds.forget(one.id.group)
+                    if await self._path(one) != path:
+                        raise Changed(f"{path} is not served any more")
                 if self._live is not None:
                     self._live.deleted(one)
 

@@ -101,8 +101,10 @@ class Live:
         self._hosts[_set_of(host, self._namespace)] = host
         wanted = frozenset({place for place in places if await self._resource(place) is not None})
         self._needed[host] = wanted
-        for place in sorted(wanted - self._views.keys()):
+        for place in sorted(wanted):
             resource = await self._resource(place)
+            if (old := self._views.get(place)) is not None and resource not in (None, old.resource):
+                self._end(place)  # it is served in another version now
             if resource is not None and place not in self._views and len(self._views) < _MOST:
                 view = Members(self._client, resource, place[0], self._reading, self._moved)
                 self._views[place] = view

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds
+from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds, Served
 from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
 from vcenter_operator.applier.core.ownedfields import is_ours, shared
 from vcenter_operator.applier.ports import Place
@@ -96,19 +96,22 @@ class Reading:
     async def _listed(self, host: str, place: Place, selector: str | None) -> Listed | None:
         """None: the kind is not served. A kind's scope decides where it is looked for, not the place's namespace."""
         kind, namespace = place
-        served = await self._kinds.find(kind)
-        if served is None:
-            return None
-        if served.namespaced != bool(namespace):
-            return Listed([], 0)
-        try:
-            async with self._places:
-                path = served.resource.path(namespace=namespace)
-                listing = await self._api.list(path, label_selector=selector, metadata_only=True)
-        except NotFound:
-            self._kinds.forget(kind.group)
-            return None
-        return Listed([self._of_item(host, kind, item["metadata"]) for item in listing.items], listing.resource_version)
+        tried: Served | None = None
+        while (served := await self._kinds.find(kind)) not in (None, tried):
+            assert served is not None
+            if served.namespaced != bool(namespace):
+                return Listed([], 0)
+            try:
+                async with self._places:
+                    path = served.resource.path(namespace=namespace)
+                    listing = await self._api.list(path, label_selector=selector, metadata_only=True)
+            except NotFound:  # perhaps in that version alone
+                tried = served
+                self._kinds.forget(kind.group)
+                continue
+            objects = [self._of_item(host, kind, item["metadata"]) for item in listing.items]
+            return Listed(objects, listing.resource_version)
+        return None
 
     def _of_item(self, host: str, kind: GroupKind, metadata: Mapping[str, Any]) -> Observed:
         object_id = ObjectId(kind.group, kind.kind, metadata.get("namespace") or "", metadata["name"])
