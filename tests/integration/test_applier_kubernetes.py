@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from kubernetes_asyncio.client import ApiClient
@@ -28,9 +28,10 @@ from vcenter_operator.common.errors import TransientError
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import VCENTERS, ensure_crds
-from vcenter_operator.common.kubernetes.errors import NotFound
+from vcenter_operator.common.kubernetes.errors import NotFound, Unavailable
 from vcenter_operator.common.settings import Settings
 
+T = TypeVar("T")
 MAPS = Resource("", "v1", "configmaps")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
@@ -437,6 +438,9 @@ async def test_what_is_served_in_another_version_now_is_known_and_deleted(region
     (first,) = made["spec"]["versions"]
     made["spec"]["versions"] = [first, {**first, "name": "v2", "storage": False}]
     await region.api.create(CRDS.path(), made, field_manager=TESTER)
+    async with asyncio.timeout(30):
+        while ((await region.api.get(f"/apis/{group}")) or {}).get("preferredVersion", {}).get("version") != "v2":
+            await asyncio.sleep(0.05)
     widget: dict[str, Any] = region.config_map("w")
     widget.update(apiVersion=f"{group}/v1", kind="Widget", spec={"size": 1})
     del widget["data"]
@@ -445,15 +449,18 @@ async def test_what_is_served_in_another_version_now_is_known_and_deleted(region
         await region.state(stated(widget))
         await region.shows("AsStated", within=30)
         (one,) = (await adapter.owned(HOST, ())).objects.values()
+        other = KubernetesCluster(region.api, region.namespace)
+        assert set((await other.owned(HOST, ())).objects) == {one.id}
         (path,) = [view.resource.path() for view in views_of(adapter)]
-        assert path.split("/")[3] == "v2", "the preferred version"
+        assert path.split("/")[3] == "v2"
         made["spec"]["versions"][1]["served"] = False
         patch = {"spec": {"versions": made["spec"]["versions"]}}
         await region.api.merge_patch(CRDS.path(made["metadata"]["name"]), patch, field_manager=TESTER)
         await not_served(region, path)
         with pytest.raises(Changed):
             await adapter.delete(one, no_guard)
-        assert set((await adapter.owned(HOST, ())).objects) == {one.id}
+        assert set((await settled(lambda: other.owned(HOST, ()))).objects) == {one.id}
+        assert set((await settled(lambda: adapter.owned(HOST, ()))).objects) == {one.id}
         assert [view.resource.version for view in views_of(adapter)] == ["v1"]
         await region.state(stated(templates={NOVA: 2}, made_from=provenance(templates=2)))
         await region.planned(len(region.plans) + 1)
@@ -471,17 +478,26 @@ def views_of(adapter: KubernetesCluster) -> list[Members]:
     return list(adapter._live._views.values())
 
 
-async def not_served(region: Region, path: str) -> None:
+async def settled(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer, once the server is done with what a changed CRD entails (429, storage is (re)initializing)."""
     async with asyncio.timeout(30):
-        with suppress(NotFound):
-            while True:
-                await region.api.list(path)
-                await asyncio.sleep(0.05)
+        while True:
+            with suppress(Unavailable):
+                return await ask()
+            await asyncio.sleep(0.05)
+
+
+async def not_served(region: Region, path: str) -> None:
+    with suppress(NotFound):
+        while True:
+            await settled(lambda: region.api.list(path))
+            await asyncio.sleep(0.05)
 
 
 async def gone(region: Region, group: str) -> None:
+    path = Resource(group, "v1", "widgets", region.namespace).path()
     async with asyncio.timeout(30):
-        while (await region.api.list(Resource(group, "v1", "widgets", region.namespace).path())).items:
+        while (await settled(lambda: region.api.list(path))).items:
             await asyncio.sleep(0.05)
 
 
