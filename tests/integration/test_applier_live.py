@@ -354,6 +354,33 @@ async def test_a_freeze_that_no_watch_tells_of_stops_what_comes_after_it(operate
     assert "b" not in await region.names("ConfigMap")
 
 
+async def test_a_freeze_that_no_watch_tells_of_stops_what_is_under_way_within_a_second(
+    operated: Region, region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long is looked after while it goes on, though the freeze's watch is half-open."""
+    written: list[float] = []
+    apply = operated.client.call_api
+
+    async def slow(path: str, method: str, **more: Any) -> Any:
+        if method == "PATCH" and "/configmaps/" in path:
+            await asyncio.sleep(0.03)
+            written.append(time.monotonic())
+        return await apply(path, method, **more)
+
+    monkeypatch.setattr(operated.client, "call_api", slow)
+    async with operated.applier(concurrency=1) as service:
+        service._reconciler._freeze._watched.happened = lambda *_: None  # type: ignore[attr-defined]
+        await operated.state(stated(*(operated.config_map(f"c{number}") for number in range(300))))
+        await until(lambda: is_there(region, "c1"), "the work has begun")
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": FREEZE}, "data": {"reason": "audit"}}
+        await region.api.create(MAPS.path(namespace=region.namespace), body, field_manager=TESTER)
+        frozen_at = time.monotonic()
+        await operated.shows("Frozen", within=30)
+
+    assert max(written) - frozen_at < 1.0
+    assert len(written) < 300
+
+
 async def test_a_record_that_is_known_too_late_lets_nothing_older_pass(operated: Region, region: Region) -> None:
     """Another replica acted on something newer, and no event told so; then another stage wrote, and none told that."""
     async with operated.applier() as service:

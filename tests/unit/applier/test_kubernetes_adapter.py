@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from vcenter_operator.applier.adapters.kubernetes import freeze
 from vcenter_operator.applier.adapters.kubernetes.failures import at_the_port, without_values
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds
 from vcenter_operator.applier.core.observed import GroupKind
 from vcenter_operator.applier.ports import Changed, ClusterAway
-from vcenter_operator.common.errors import PermanentError
+from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.kubernetes.api import Api, Kind
 from vcenter_operator.common.kubernetes.errors import Conflict, Rejected, Unavailable, Unreachable
+from vcenter_operator.common.watching import Snapshot
 
 _INVALID = 'Job.batch "x" is invalid: '
 
@@ -94,3 +98,33 @@ async def test_kinds_are_asked_for_once_and_again_a_while_after_one_was_missing(
     kinds.forget("example.org")
     api.served = {}
     assert await kinds.find(widget) is None, "it was asked for again, though no time has passed"
+
+
+class Silent:
+    """A watched freeze that was read once, of which nothing is heard any more."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+
+    async def fresh(self) -> Snapshot:
+        raise TransientError("away")
+
+    def changes(self) -> AsyncIterator[Snapshot]:
+        raise AssertionError
+
+
+async def test_what_is_long_under_way_stops_where_the_freeze_cannot_be_read_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(freeze, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    made = freeze.ConfigMapFreeze(Silent())
+    clock.now += 60
+    made.check()
+    async with made.attended(), made.attended():
+        clock.now += 4
+        made.check()
+        clock.now += 2
+        with pytest.raises(ClusterAway, match="could not be read"):
+            made.check()
+    made.check()

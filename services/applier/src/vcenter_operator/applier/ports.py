@@ -7,6 +7,7 @@ was lost, everything was frozen). Writes concern an object as it was observed, a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -130,6 +131,10 @@ class Freeze(Protocol):
         """Reads it afresh. Raises TransientError."""
         ...
 
+    def attended(self) -> AbstractAsyncContextManager[None]:
+        """While entered it is looked at again and again, whatever notices come: for writing that takes long."""
+        ...
+
     def check(self) -> None:
-        """Raises Frozen, or TransientError while it is not known."""
+        """Raises Frozen, or TransientError while it is not known (ClusterAway: not any more)."""
         ...

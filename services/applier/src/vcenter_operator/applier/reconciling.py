@@ -212,7 +212,8 @@ class Reconciler:
         assert state.holdings is not None
         keyring = await self._keyring() if intended.creates or intended.updates else None
         acting = self._acting(state, lambda change: self._manifest(state, change, keyring))
-        result = await acting.carry_out(intended, state.holdings)
+        async with self._freeze.attended():
+            result = await acting.carry_out(intended, state.holdings)
         state.holdings = result.holdings
         gone = [removal.current for removal in (*result.deleted, *result.handed_over)]
         state.own([*result.created, *result.updated], gone)

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -250,6 +250,10 @@ class FileFreeze:
 
     async def look(self) -> None:
         """See `Freeze.look`: the file is looked for at every check."""
+
+    def attended(self) -> AbstractAsyncContextManager[None]:
+        """See `Freeze.attended`: as it is in any case."""
+        return nullcontext()
 
     def check(self) -> None:
         """See `Freeze.check`."""

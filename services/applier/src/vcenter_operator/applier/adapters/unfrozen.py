@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
+
 
 class NeverFrozen:
     """See `ports.Freeze`."""
 
     async def look(self) -> None:
         """See `Freeze.look`."""
+
+    def attended(self) -> AbstractAsyncContextManager[None]:
+        """See `Freeze.attended`."""
+        return nullcontext()
 
     def check(self) -> None:
         """See `Freeze.check`."""
