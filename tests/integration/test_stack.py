@@ -189,6 +189,17 @@ def test_the_inventory_is_built_as_asked(vcsim: Vcsim) -> None:
 
 
 @ours
+def test_many_clusters_keep_their_port_groups_apart(vcsim: Vcsim) -> None:
+    """The simulator's lists share memory, and what one cluster was given showed in others from the fifth on."""
+    blocks = range(11, 23)
+    for number in blocks:
+        vcsim.add_cluster("QA-DE-1A", f"productionbb0{number}", [f"eph{number}"], [f"br-{number}", f"segment-{number}"])
+    for number in blocks:
+        assert vcsim.networks(f"productionbb0{number}")[2:] == [f"br-{number}", f"segment-{number}"]
+        assert vcsim.datastores(f"productionbb0{number}") == [f"eph{number}"]
+
+
+@ours
 def test_the_inventory_changes_as_asked(vcsim: Vcsim) -> None:
     before = vcsim.clusters()
     vcsim.rename_cluster("storagebb002", "retired")

@@ -44,6 +44,7 @@ func main() {
 	service.Listen = &url.URL{Host: *listen, User: url.UserPassword(*username, "checked by rights.validLogin")}
 	service.HandleFunc("/control", rights.serveControl)
 	model.Map().SessionManager().ValidLogin = func(login *types.Login) bool { return rights.validLogin(login) }
+	model.Map().AddHandler(unshared{})
 	model.Map().Handler = rights.intercept
 	server := service.NewServer()
 	log.Printf("vcsim listens on %s", server.URL.Host)
