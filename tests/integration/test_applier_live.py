@@ -239,6 +239,52 @@ async def test_what_is_deleted_by_hand_is_there_again_within_seconds(operated: R
         assert time.monotonic() - deleted_at < 10
 
 
+@pytest.mark.parametrize("how", ["deleted", "annotated", "edited"])
+async def test_who_undoes_it_again_and_again_is_answered_ever_more_slowly_and_named(
+    operated: Region, region: Region, how: str
+) -> None:
+    """Another controller that is as quick as we are: no hot loop, and people see what is fought over with whom."""
+    delta = stated(operated.config_map("a"), operated.secret("s"))
+    answers(operated, delta)
+    undone: list[float] = []
+
+    async def undo() -> None:
+        version = None
+        while True:
+            found = await region.get("ConfigMap", "a")
+            if found is not None and found["metadata"]["resourceVersion"] != version:
+                undone.append(time.monotonic())
+                version = await undo_once(region, how)
+            await asyncio.sleep(0.01)
+
+    async with operated.applier():
+        await operated.state(delta)
+        await operated.shows("AsStated")
+        fight = asyncio.create_task(undo())
+        try:
+            shown = await operated.shows("EditedByOthers", within=8)
+            await until(lambda: asyncio.sleep(0, time.monotonic() - undone[0] > 7), "a while")
+        finally:
+            fight.cancel()
+        assert len(undone) <= 5, "at 0, 0, 2, 6 and perhaps 14 seconds"
+        assert shown.status == "False"
+        assert shown.message.startswith(f"ConfigMap {region.namespace}/a: undone by others 3 times in a row")
+        assert (f"last by {TESTER}" in shown.message) == (how != "deleted")
+        answers(operated, changed := stated(operated.config_map("a", data={"key": "new"}), made_from=provenance(2)))
+        await operated.state(changed)
+        await until(lambda: holds(region, "a", {"key": "new"}), "what is new is written at once", within=10)
+
+
+async def undo_once(region: Region, how: str) -> str | None:
+    path = region.path("ConfigMap", "a")
+    if how == "deleted":
+        await region.api.delete(path)
+        return None
+    body = {"metadata": {"annotations": {labels.DIGEST: "theirs"}}} if how == "annotated" else {"data": {"key": "x"}}
+    answer = await region.api.merge_patch(path, body, field_manager=TESTER)
+    return str(answer["metadata"]["resourceVersion"])
+
+
 async def is_new(region: Region, uid: str) -> bool:
     found = await region.get("ConfigMap", "a")
     return found is not None and found["metadata"]["uid"] != uid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
-from tests.unit.applier.given import deployment, existing, owned
+from tests.unit.applier.given import NOVA, cluster, deployment, existing, owned
 from vcenter_operator.applier.core.drift import Drift
 from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.common.identity import ObjectId
@@ -73,3 +73,41 @@ def test_what_vanished_and_comes_back_is_measured_by_what_was_written() -> None:
     made.seen({B: BOTH[B]}, [B], None)
     made.seen(edited(A), [A, B], None)
     assert made.edited(edited(A), now=0.0)[0] == frozenset(), "what was not wanted any more is new"
+
+
+def test_who_deletes_again_and_again_is_answered_ever_more_slowly_and_what_is_new_at_once() -> None:
+    made, wanted = looked(), {one: ("d1", NOVA, cluster(1)) for one in BOTH}
+    without = {B: BOTH[B]}
+    now, waits = 100.0, []
+    made.wrote(BOTH[A], edited=False, now=now)
+    assert made.paused(without, wanted, now) == {}, "the first time it is made anew at once"
+    for times in range(1, 4):
+        assert made.wrote(BOTH[A], edited=False, now=now) == times
+        assert made.paused(BOTH, wanted, now) == {}, "it is there"
+        ((gone, again_at),) = made.paused(without, wanted, now).items()
+        assert gone == A
+        waits.append(again_at - now)
+        now = again_at
+        assert made.paused(without, wanted, now) == {}
+    assert waits == [2.0, 4.0, 8.0]
+    assert made.wrote(BOTH[A], edited=False, now=now) == 4
+    assert made.paused(without, {**wanted, A: ("d2", NOVA, cluster(1))}, now) == {}, "another digest is wanted"
+
+
+def test_what_we_deleted_ourselves_is_made_again_without_a_word() -> None:
+    made = looked()
+    made.wrote(BOTH[A], edited=False, now=0.0)
+    made.ended(A)
+    assert made.wrote(BOTH[A], edited=False, now=1.0) == 0
+
+
+def test_three_in_a_row_are_a_fight_that_is_over_a_while_after_the_last() -> None:
+    made, now = looked(), 0.0
+    theirs = {A: replace(owned(A, fields="taken"), editor="kubectl-edit")}
+    for times in range(1, 4):
+        assert made.fights(now) == ((), inf)
+        now = max(now, made.edited(theirs, now)[1] if times > 1 else now)
+        assert made.edited(theirs, now)[0] == {A}
+        made.wrote(BOTH[A], edited=True, now=now)
+    assert made.fights(now) == (((A, 3, "kubectl-edit"),), now + 8 + 600)
+    assert made.fights(now + 608) == ((), inf)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vcenter_operator.applier.core.ownedfields import released, shared
+from vcenter_operator.applier.core.ownedfields import last_editor, released, shared
 
 OURS = "vcenter-operator"
 CONTAINER = 'k:{"name":"agent"}'
@@ -63,3 +63,14 @@ def test_what_others_state_in_a_status_is_left_to_them() -> None:
     scaled = entry("hpa", {"f:spec": {"f:replicas": {}}}, "Update", subresource="scale")
 
     assert released([mine, scaled], [entry(OURS, {})]) is None
+
+
+def test_the_last_editor_is_who_wrote_last_to_anything_but_the_status() -> None:
+    entries = [
+        entry(OURS, {}, time="2026-03-01T12:00:09Z"),
+        entry("kubectl-edit", {}, "Update", time="2026-03-01T12:00:01Z"),
+        entry("kubectl", {}, "Update", time="2026-03-01T12:00:02Z", subresource="scale"),
+        entry("kube-controller-manager", {}, "Update", time="2026-03-01T12:00:08Z", subresource="status"),
+    ]
+    assert last_editor(entries) == "kubectl"
+    assert last_editor(entries[:1]) == ""

@@ -107,7 +107,7 @@ class Reconciler:
             await self._conclude_broken(state, done, error)
             raise
         asked = await self._ask(state, intended) if done.stopped is None else ()
-        outcome = _outcome(done, asked, dry_run=self._cluster.dry_run)
+        outcome = self._outcome(state, done, asked)
         if not again or outcome.changed or not intended.quiet:
             self._tell(state, intended, outcome)
         if not (again and asked):  # what was edited or deleted is put right in a moment, without a word in the record
@@ -290,7 +290,7 @@ class Reconciler:
         for one in written:
             times = state.drift.wrote(one, edited=one.id in state.edited, now=now)
             if times:
-                log.warning("edited by others: put right", object=describe_object(one.id), in_a_row=times)
+                log.warning("undone by others: put right", object=describe_object(one.id), in_a_row=times)
 
     def _remember_refusals(self, state: VCenterState, intended: Plan, result: Result) -> None:
         digests = {change.id: change.digest for change in (*intended.creates, *intended.updates)}
@@ -332,6 +332,23 @@ class Reconciler:
         if self._on_plan is not None:
             self._on_plan(state.host, intended, outcome)
 
+    def _outcome(self, state: VCenterState, done: Result, asked: tuple[ObjectId, ...] = ()) -> Outcome:
+        fights, _ = state.drift.fights(time.monotonic())
+        return Outcome(
+            created=tuple(one.id for one in done.created),
+            updated=tuple(one.id for one in done.updated),
+            deleted=tuple(removal.id for removal in done.deleted),
+            handed_over=tuple(removal.id for removal in done.handed_over),
+            claimed=tuple(taking.id for taking in done.claimed),
+            asked=asked,
+            failed=tuple(done.failed),
+            interrupted=str(done.stopped) if done.stopped else "changed meanwhile" if done.undone else None,
+            frozen=done.stopped.reason if isinstance(done.stopped, Frozen) else None,
+            fights=fights,
+            paused=frozenset(state.paused),
+            dry_run=self._cluster.dry_run,
+        )
+
     async def _conclude(
         self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result, *, token: str | None = None
     ) -> None:
@@ -358,7 +375,7 @@ class Reconciler:
 
     async def _conclude_broken(self, state: VCenterState, done: Result, error: Exception) -> None:
         """Shows why the work broke off, and remembers what was done before. That this fails too is no news."""
-        outcome = replace(_outcome(done, (), dry_run=self._cluster.dry_run), interrupted=str(error))
+        outcome = replace(self._outcome(state, done), interrupted=str(error))
         with suppress(TransientError):
             if state.holdings is not None:
                 await self._conclude(state, self._plan(state), outcome, done)
@@ -375,21 +392,6 @@ class Reconciler:
 def _owned(state: VCenterState) -> int:
     assert state.holdings is not None
     return sum(not one.terminating for one in state.holdings.objects.values())
-
-
-def _outcome(done: Result, asked: tuple[ObjectId, ...], *, dry_run: bool) -> Outcome:
-    return Outcome(
-        created=tuple(one.id for one in done.created),
-        updated=tuple(one.id for one in done.updated),
-        deleted=tuple(removal.id for removal in done.deleted),
-        handed_over=tuple(removal.id for removal in done.handed_over),
-        claimed=tuple(taking.id for taking in done.claimed),
-        asked=asked,
-        failed=tuple(done.failed),
-        interrupted=str(done.stopped) if done.stopped else "changed meanwhile" if done.undone else None,
-        frozen=done.stopped.reason if isinstance(done.stopped, Frozen) else None,
-        dry_run=dry_run,
-    )
 
 
 def _raise_what_is_left(intended: Plan, done: Result) -> None:

@@ -18,6 +18,7 @@ from vcenter_operator.common.record.orders import Orders
 from vcenter_operator.common.record.port import Applied, Record
 
 LEFT = "left as it is"
+_UNDONE = "was undone by others just now, and is put right in a moment"
 
 
 @dataclass
@@ -41,6 +42,8 @@ class VCenterState:
     drift: Drift = field(default_factory=Drift)
     edited: frozenset[ObjectId] = frozenset()
     """What others edited, and is to be put right, as of the last plan."""
+    paused: dict[ObjectId, float] = field(default_factory=dict)
+    """What others undid and is not put right yet, and when (monotonic) it is, as of the last plan."""
     noticed: bool = False
     """Something of what it owns was changed by somebody else."""
     delta: ManifestDelta | None = None
@@ -100,8 +103,11 @@ class VCenterState:
         """All that is known to exist. What others edited is not what its digest says, and shows none."""
         objects = self.holdings.objects if self.holdings else {}
         self.edited, later = self.drift.edited(objects, monotonic)
-        self.retry_at = min(self.retry_at, later)
         index = self.delta.index if self.delta else {}
+        wanted = {one: (entry.digest, entry.template, entry.unit) for one, entry in index.items()}
+        self.paused = self.drift.paused(objects, wanted, monotonic)
+        _, over = self.drift.fights(monotonic)
+        self.retry_at = min(self.retry_at, later, over, *self.paused.values())
         seen = {one: replace(objects[one], digest=None) for one in self.edited if one in index}
         return {**self.others, **objects, **seen}
 
@@ -124,9 +130,13 @@ class VCenterState:
             approved=frozenset((one.id, one.uid) for one in applied.approved) if applied else frozenset(),
             gone_since=applied.gone_since if applied else None,
             samples=applied.samples if applied else (),
-            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()},
+            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()} | self._put_off(),
             bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),
         )
+
+    def _put_off(self) -> dict[ObjectId, Refusal]:
+        index = self.delta.index if self.delta else {}
+        return {one: Refusal(index[one].digest, _UNDONE) for one in self.paused if one in index}
 
     def hold(self, holdings: Holdings) -> None:
         """Takes over what is owned."""
@@ -139,6 +149,7 @@ class VCenterState:
         assert self.holdings is not None
         objects = dict(self.holdings.objects)
         for one in gone:
+            self.drift.ended(one.id)
             if one.lingers and one.claim is None:
                 objects[one.id] = replace(one, terminating=True)
             else:

@@ -31,7 +31,9 @@ def _applied(plan: Plan, outcome: Outcome) -> Condition:
         return _condition("Applied", "False", plan.withheld[-1].by.value, _withheld(plan))
     if plan.conflicts:
         return _condition("Applied", "False", "Conflict", _left(plan.conflicts))
-    if waiting := plan.waiting or plan.lacking:
+    if outcome.fights:
+        return _condition("Applied", "False", "EditedByOthers", _fought_over(outcome))
+    if waiting := plan.waiting or plan.lacking or plan.refused:
         return _condition("Applied", "False", "Waiting", _left(waiting))
     if not plan.present:
         return _condition("Applied", "Unknown", "Gone", "gone from DNS, and its time of grace is over")
@@ -44,8 +46,8 @@ def _applied(plan: Plan, outcome: Outcome) -> Condition:
 def _failed(plan: Plan, outcome: Outcome) -> Condition | None:
     if refused := [failure for failure in outcome.failed if failure.permanent]:
         return _condition("Applied", "False", "Refused", _failures(refused))
-    if plan.refused:
-        return _condition("Applied", "False", "Refused", _left(plan.refused))
+    if refused_before := [left for left in plan.refused if left.id not in outcome.paused]:
+        return _condition("Applied", "False", "Refused", _left(refused_before))
     if outcome.failed:
         return _condition("Applied", "False", "Retrying", _failures(outcome.failed))
     if outcome.interrupted is not None:
@@ -89,6 +91,11 @@ def _held(plan: Plan) -> Condition:
 
 def _failures(failures: Sequence[Failure]) -> str:
     return "; ".join(f"{describe_object(one.id)}: {one.error}" for one in failures[:_SHOWN]) + _more(failures)
+
+
+def _fought_over(outcome: Outcome) -> str:
+    shown = [f"{describe_object(one.id)}: {one}" for one in outcome.fights[:_SHOWN]]
+    return "; ".join(shown) + _more(outcome.fights)
 
 
 def _left(items: Sequence[Left]) -> str:

@@ -78,6 +78,8 @@ class Observed:
     """Names the fields of it that are ours; it is no other object where only that differs."""
     shared: bool = field(default=False, compare=False)
     """Others own some of these fields too."""
+    editor: str = field(default="", compare=False)
+    """The field manager, other than ours, that wrote to it last."""
 
     @property
     def kind(self) -> GroupKind:
@@ -94,6 +96,7 @@ def observe(
     ours: bool,
     fields: str = "",
     shared: bool = False,
+    editor: str = "",
 ) -> Observed:
     """What an object's metadata says.
 
@@ -120,6 +123,7 @@ def observe(
         claim=Claim.parse(annotations.get(CLAIMED_BY)),
         fields=fields,
         shared=shared,
+        editor=editor,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vcenter_operator.applier.core.drift import Fight
 from vcenter_operator.common.identity import ObjectId
 
 
@@ -34,6 +35,10 @@ class Outcome:
     """Why not everything was tried; the rest is planned again."""
     frozen: str | None = None
     """Why everything is frozen; nothing was written from then on."""
+    fights: tuple[Fight, ...] = ()
+    """What others undo again and again."""
+    paused: frozenset[ObjectId] = frozenset()
+    """What others undid, and is not put right yet: of the plan's `refused`, these are not."""
     dry_run: bool = False
 
     @property

@@ -27,6 +27,14 @@ def shared(entries: Iterable[Entry]) -> bool:
     return any(_meet(mine, entry.get("fieldsV1") or {}) for entry in entries if _is_others(entry) for mine in ours)
 
 
+def last_editor(entries: Iterable[Entry]) -> str:
+    """The manager, other than ours, that wrote last to anything but the status; empty: there is none."""
+    others = (
+        (str(entry.get("time") or ""), str(entry.get("manager") or "")) for entry in entries if _is_foreign(entry)
+    )
+    return max(others, default=("", ""))[1]
+
+
 def released(before: Sequence[Entry], after: Sequence[Entry]) -> list[Entry] | None:
     """The entries of `before` without others' ownership of what is ours now, and is not in `after` any more.
 
@@ -42,6 +50,10 @@ def released(before: Sequence[Entry], after: Sequence[Entry]) -> list[Entry] | N
         elif left:
             kept.append({**entry, "fieldsV1": _nested(left)})
     return kept if kept != list(before) else None
+
+
+def _is_foreign(entry: Entry) -> bool:
+    return entry.get("manager") != FIELD_MANAGER and entry.get("subresource") != "status"
 
 
 def _is_others(entry: Entry) -> bool:

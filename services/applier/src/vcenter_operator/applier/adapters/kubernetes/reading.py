@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from sys import intern
 from typing import Any, NamedTuple
 
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds, Served
 from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
-from vcenter_operator.applier.core.ownedfields import is_ours, shared
+from vcenter_operator.applier.core.ownedfields import is_ours, last_editor, shared
 from vcenter_operator.applier.ports import Place
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api
@@ -74,6 +75,7 @@ class Reading:
             ours=ours,
             fields=_name(entries) if ours else "",
             shared=shared(entries),
+            editor=intern(last_editor(entries)),
         )
 
     def is_ours(self, metadata: Mapping[str, Any]) -> bool:
