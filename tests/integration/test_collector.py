@@ -99,6 +99,24 @@ async def test_clusters_that_come_go_and_change_their_name_are_stated_at_once(sc
     assert revisions == sorted(set(revisions)), "each statement says something new"
 
 
+async def test_what_reports_is_made_anew_though_there_is_always_something_to_report(scene: Scene, vcsim: Vcsim) -> None:
+    """An account whose rights were widened sees more in a new view; a busy vCenter's was kept for ever."""
+    scene.settings = scene.settings.model_copy(update={"snapshot_every": 1.0})
+    async with scene.collector():
+        await scene.say(there(vcsim))
+        await becomes(scene.known, "stated", SOON)
+        name, number, deadline = "productionbb001", 1, asyncio.get_running_loop().time() + SOON
+        while vcsim.calls()["CreateContainerView"] < 3:
+            assert asyncio.get_running_loop().time() < deadline, "the view is the first one still"
+            number += 1
+            await asyncio.to_thread(vcsim.rename_cluster, name, f"productionbb{number:03}")
+            name = f"productionbb{number:03}"
+            await becomes(lambda: name in scene.known(), "stated", SOON)  # noqa: B023 - at once
+    calls = vcsim.calls()
+    assert calls["CreatePropertyCollector"] == 1, "all in one session"
+    assert calls["DestroyView"] >= 1, "none is left but the last, which goes with the session"
+
+
 async def test_a_vcenter_that_hangs_blocks_no_other_and_is_taken_up_again(
     scene: Scene, vcsim: Vcsim, other: Vcsim
 ) -> None:

@@ -112,6 +112,53 @@ async def test_an_answer_in_pages_is_followed_to_its_end(vcsim: Vcsim) -> None:
     assert vcsim.calls()["ContinueRetrievePropertiesEx"] > 3
 
 
+async def test_hundreds_are_asked_for_their_names_in_one_call_and_only_what_is_gone_alone(vcsim: Vcsim) -> None:
+    names = [f"eph-{number:03}" for number in range(120)]
+    cluster = vcsim.add_cluster("QA-DE-1A", "productionbb001", names, ["br-a"])
+    hidden = vcsim.add_cluster("QA-DE-1A", "productionbb002")
+    async with session(vcsim, page_size=50) as opened:
+        members = (await read(opened))["productionbb001"].datastores
+        assert not isinstance(members, Unreadable)
+        wanted = [member.reference for member in members]
+        vcsim.hide("productionbb002", *names[:40])
+        for gone in names[60:63]:
+            vcsim.remove_datastore(gone)
+        before = vcsim.calls()
+        answers = await opened.ask([cluster_reference(hidden), *wanted, cluster_reference(cluster)])
+        made = {name: count - before.get(name, 0) for name, count in vcsim.calls().items()}
+    assert {name: count for name, count in made.items() if count} == {
+        "RetrievePropertiesEx": 1 + 3,
+        "ContinueRetrievePropertiesEx": 2,
+    }
+    by_name = {member.name: answers[member.reference] for member in members}
+    assert all(isinstance(by_name[name], Unreadable) for name in names[:40])
+    assert [by_name[name] for name in names[60:63]] == [ABSENT] * 3
+    assert [by_name[name] for name in (*names[40:60], *names[63:])] == [*names[40:60], *names[63:]]
+    assert answers[cluster_reference(cluster)] == "productionbb001"
+    assert isinstance(answers[cluster_reference(hidden)], Unreadable)
+
+
+async def test_whoever_is_logged_on_to_does_not_wait_for_the_logins_of_those_that_hang(
+    vcsim: Vcsim, vcsim_factory: Callable[..., Vcsim]
+) -> None:
+    vcsim.add_cluster("QA-DE-1A", "productionbb001")
+    other = vcsim_factory("vc-b-0.cc.qa-de-1.cloud.sap", password="a password")
+    slow = Timeouts(connect=60, read=60, wait=1)
+    vcenters = PyVmomiVCenters(tls_context(str(vcsim.ca)), port=vcsim.port, timeouts=slow)
+    opened = await vcenters.log_on(endpoint(vcsim), credentials(vcsim))
+    with other.paused():
+        hung = [asyncio.create_task(vcenters.log_on(endpoint(other), credentials(other))) for _ in range(80)]
+        try:
+            await asyncio.sleep(0)
+            async with asyncio.timeout(10):  # twenty rounds of four that are waited for a second each
+                assert "productionbb001" in await read(opened)
+        finally:
+            for task in hung:
+                task.cancel()
+            await asyncio.wait(hung)
+            await opened.close()
+
+
 async def test_networks_keep_the_clusters_order_and_folders_may_lie_between(vcsim: Vcsim) -> None:
     vcsim.add_datacenter("Other")
     vcsim.add_cluster("QA-DE-1A", "productionbb001", portgroups=["br-z", "br-a", "br-m"], folder="a/b/c")
@@ -369,6 +416,7 @@ async def test_a_certificate_for_another_name_is_refused_whatever_the_address(vc
 async def test_verification_can_be_turned_off_and_says_so(vcsim: Vcsim, capsys: pytest.CaptureFixture[str]) -> None:
     vcenters = real_vcenters(CollectorSettings(vcenter_insecure=True, vcenter_port=vcsim.port))
     assert "NOT VERIFIED" in capsys.readouterr().out
+    assert tls_context(None, verify=False).cert_store_stats()["x509"] == 0, "no CAs are loaded for nothing"
     opened = await vcenters.log_on(endpoint(vcsim), credentials(vcsim))
     await opened.close()
 

@@ -110,13 +110,14 @@ class VCenter(Protocol):
         ...
 
     async def ask(self, references: Sequence[Reference]) -> dict[Reference, Answer]:
-        """What each of these managed objects says its name is, asked one by one. Raises VCenterError."""
+        """What each of these managed objects says its name is. Raises VCenterError."""
         ...
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Returns when something about clusters, their datastores or networks may have changed since the session
 
-        began or the last call returned; False: nothing was reported for `timeout` seconds. Raises VCenterError.
+        began or the last call returned; False: nothing was reported for `timeout` seconds, and what reports is made
+        anew: rights that were widened count from then on. Raises VCenterError.
         """
         ...
 

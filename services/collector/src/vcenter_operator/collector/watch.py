@@ -118,6 +118,7 @@ class Watch:
         self._standing.refused = None
         try:
             clock = asyncio.get_running_loop().time
+            anew = clock() + self._net()
             while True:
                 started = clock()
                 conclusion = await self._read(vcenter)
@@ -128,10 +129,16 @@ class Watch:
                 # The first change is read at once, what follows it together; and a large vCenter that changes all
                 # the time is read a third of the time at most.
                 earliest = ended + max(_PACE, 2 * (ended - started))
-                if await vcenter.wait_for_change(self._settings.snapshot_every * random.uniform(0.8, 1)):  # noqa: S311
+                if await vcenter.wait_for_change(max(0.0, anew - clock())):
                     await asyncio.sleep(max(0.0, earliest - clock()))
+                else:
+                    anew = clock() + self._net()
         finally:
             await vcenter.close()
+
+    def _net(self) -> float:
+        """Seconds until the vCenter is read though it reports nothing, and anew though it reports all the time."""
+        return self._settings.snapshot_every * random.uniform(0.8, 1)  # noqa: S311
 
     async def _rest(self) -> None:
         """Until a login may be tried, after others were refused: here, or by the owner before."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from xml.parsers.expat import ExpatError
 
 from vcenter_operator.collector.adapters.connection import Line, WrongThumbprint, managed_type, stub, vim, vmodl
-from vcenter_operator.collector.adapters.snapshot import answered, describe, everything, reference, snapshot
+from vcenter_operator.collector.adapters.snapshot import (
+    Answered,
+    answered,
+    describe,
+    everything,
+    reference,
+    snapshot,
+)
 from vcenter_operator.collector.core.model import ABSENT, Answer, Reference, Snapshot, Unreadable
 from vcenter_operator.collector.ports import (
     CertificateRefused,
@@ -25,6 +33,9 @@ from vcenter_operator.collector.ports import (
 
 FAILURES = (OSError, http.client.HTTPException, ExpatError, vmodl.MethodFault)
 """What calls raise when something is wrong with the vCenter or the way to it; see `translated`."""
+
+_ASKED_TOGETHER = 500
+"""Managed objects in one question."""
 
 
 class Session:
@@ -85,24 +96,24 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """One reading, through the session's view."""
-        collector = self._content.propertyCollector
-        result = collector.RetrievePropertiesEx(specSet=[everything(self._view)], options=self._options)
-        contents = []
-        while result is not None:
-            contents += result.objects
-            result = collector.ContinueRetrievePropertiesEx(token=result.token) if result.token else None
-        return replace(snapshot(answered(contents), self.ask), instance=self._content.about.instanceUuid or None)
+        objects = self._retrieve(everything(self._view))
+        return replace(snapshot(objects, self.ask), instance=self._content.about.instanceUuid or None)
 
-    def ask(self, wanted: Reference) -> Answer:
-        """The name of one managed object, by its own word."""
-        kind = managed_type("urn:vim25", wanted.kind)
-        collector = vmodl.query.PropertyCollector
-        spec = collector.FilterSpec(
-            objectSet=[collector.ObjectSpec(obj=kind(wanted.moid, self._stub), skip=False)],
-            propSet=[collector.PropertySpec(type=kind, all=False, pathSet=["name"])],
-        )
+    def ask(self, wanted: Sequence[Reference]) -> dict[Reference, Answer]:
+        """The names of managed objects, by their own word: all in one call, and who is not in its answer alone.
+
+        Only alone does one that is gone say so.
+        """
+        together: Answered = {}
+        if len(wanted) > 1:
+            for some in _chunks(wanted, _ASKED_TOGETHER):
+                with suppress(vmodl.MethodFault):  # each has its own word, or the session is over
+                    together |= self._retrieve(self._names(some))
+        return {each: together[each].name() if each in together else self._ask_alone(each) for each in wanted}
+
+    def _ask_alone(self, wanted: Reference) -> Answer:
         try:
-            result = self._content.propertyCollector.RetrievePropertiesEx(specSet=[spec], options=self._options)
+            objects = self._retrieve(self._names([wanted], missing_is_an_error=True))
         except vmodl.fault.ManagedObjectNotFound as fault:
             # It may as well be the property collector of a session that is over that was not found.
             if reference(fault.obj) == wanted:
@@ -112,8 +123,28 @@ class Session:
             raise
         except vmodl.MethodFault as fault:
             return Unreadable(describe(fault))
-        objects = answered(result.objects if result else ())
         return objects[wanted].name() if wanted in objects else Unreadable("it was not answered")
+
+    def _names(self, wanted: Sequence[Reference], *, missing_is_an_error: bool = False) -> Any:
+        collector = vmodl.query.PropertyCollector
+        kinds = {each.kind: managed_type("urn:vim25", each.kind) for each in wanted}
+        return collector.FilterSpec(
+            objectSet=[
+                collector.ObjectSpec(obj=kinds[each.kind](each.moid, self._stub), skip=False) for each in wanted
+            ],
+            propSet=[collector.PropertySpec(type=kind, all=False, pathSet=["name"]) for kind in kinds.values()],
+            reportMissingObjectsInResults=not missing_is_an_error,
+        )
+
+    def _retrieve(self, spec: Any) -> Answered:
+        """All pages of the answer."""
+        collector = self._content.propertyCollector
+        result = collector.RetrievePropertiesEx(specSet=[spec], options=self._options)
+        contents = []
+        while result is not None:
+            contents += result.objects
+            result = collector.ContinueRetrievePropertiesEx(token=result.token) if result.token else None
+        return answered(contents)
 
     def wait(self, seconds: int) -> bool:
         """Whether a change is reported within that time. The first call for a filter reports all there is, at once."""
@@ -140,6 +171,11 @@ class Session:
         finally:
             self._logged_on = False
             self._stub.DropConnections()
+
+
+def _chunks(wanted: Sequence[Reference], size: int) -> Iterator[Sequence[Reference]]:
+    for start in range(0, len(wanted), size):
+        yield wanted[start : start + size]
 
 
 def translated(error: Exception) -> VCenterError:

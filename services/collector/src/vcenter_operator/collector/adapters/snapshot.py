@@ -6,7 +6,7 @@ whatever folders there are to the datacenter (vSphere Web Services SDK Programmi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,16 @@ def answered(contents: Iterable[Any]) -> Answered:
     return objects
 
 
-def snapshot(objects: Answered, ask: Callable[[Reference], Answer]) -> Snapshot:
-    """What the answer to `everything` says. What a cluster lists and the answer lacks is asked for by itself.
+def snapshot(objects: Answered, ask: Callable[[Sequence[Reference]], Mapping[Reference, Answer]]) -> Snapshot:
+    """What the answer to `everything` says. What clusters list and the answer lacks is asked for by itself.
 
     A cluster that was destroyed before its name could be read is not in it, as if the view had not held it.
     """
-    reading = _Reading(objects, ask)
+    clusters = [properties for ref, properties in objects.items() if ref.kind == "ClusterComputeResource"]
+    listed = (cluster.get(path) for cluster in clusters for path in ("datastore", "network"))
+    members = {reference(each) for members in listed if not isinstance(members, Unreadable) for each in members}
+    lacking = sorted(members - objects.keys())
+    reading = _Reading(objects, ask(lacking) if lacking else {})
     return Snapshot(
         tuple(
             SeenCluster(
@@ -118,10 +122,9 @@ def snapshot(objects: Answered, ask: Callable[[Reference], Answer]) -> Snapshot:
 
 
 class _Reading:
-    def __init__(self, objects: Answered, ask: Callable[[Reference], Answer]) -> None:
+    def __init__(self, objects: Answered, asked: Mapping[Reference, Answer]) -> None:
         self._objects = objects
-        self._ask = ask
-        self._asked: dict[Reference, Answer] = {}
+        self._asked = asked
 
     def datacenter(self, cluster: Properties) -> str | Unreadable:
         """Upwards through folders, to any depth."""
@@ -149,9 +152,7 @@ class _Reading:
     def _name(self, ref: Reference) -> Answer:
         if ref in self._objects:
             return self._objects[ref].name()
-        if ref not in self._asked:
-            self._asked[ref] = self._ask(ref)
-        return self._asked[ref]
+        return self._asked.get(ref, Unreadable("it was not asked"))
 
 
 def reference(managed_object: Any) -> Reference:

@@ -52,11 +52,12 @@ class PyVmomiVCenters:
         self._port = port
         self._timeouts = timeouts or Timeouts()
         self._page_size = page_size
-        self._admission = Admission()
+        # Who is logged on to waits for no login, of vCenters that hang perhaps.
+        self._beginning, self._reading = Admission(), Admission()
 
     async def log_on(self, endpoint: Endpoint, credentials: Credentials) -> PyVmomiVCenter:
         """See `VCenters.log_on`."""
-        async with self._admission.admitted():
+        async with self._beginning.admitted():
             vcenter = self._vcenter(endpoint)
             try:
                 await vcenter.log_on(credentials)
@@ -77,7 +78,7 @@ class PyVmomiVCenters:
         timeouts = self._timeouts
         line = Line(endpoint, self._port, self._context, connect_timeout=timeouts.connect, read_timeout=timeouts.read)
         session = Session(line, margin=timeouts.connect, page_size=self._page_size)
-        return PyVmomiVCenter(line, session, timeouts, self._admission)
+        return PyVmomiVCenter(line, session, timeouts, self._reading)
 
 
 class PyVmomiVCenter:
@@ -109,10 +110,9 @@ class PyVmomiVCenter:
 
     async def ask(self, references: Sequence[Reference]) -> dict[Reference, Answer]:
         """See `VCenter.ask`."""
-        return {
-            reference: await self._call(partial(self._session.ask, reference), self._timeouts.read)
-            for reference in references
-        }
+        if not references:
+            return {}
+        return await self._call(partial(self._session.ask, references), _CALLS * self._timeouts.read)
 
     async def wait_for_change(self, timeout: float) -> bool:
         """See `VCenter.wait_for_change`."""
