@@ -135,7 +135,8 @@ class Api:
     ) -> bool:
         """Deletes one object, if it is still the one meant. False: it was gone already.
 
-        Raises Conflict when uid or resourceVersion are no longer those.
+        Raises Conflict when uid or resourceVersion are no longer those, NotFound when there is no such collection:
+        the server names a reason for an object that is missing alone.
         """
         wanted = {"uid": uid, "resourceVersion": resource_version}
         preconditions = {name: value for name, value in wanted.items() if value is not None}
@@ -146,7 +147,9 @@ class Api:
             options["dryRun"] = ["All"]
         try:
             await self._request("DELETE", path, _dry_run(dry_run), options)
-        except NotFound:
+        except NotFound as error:
+            if error.reason != "NotFound":
+                raise
             return False
         return True
 

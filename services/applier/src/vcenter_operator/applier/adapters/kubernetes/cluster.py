@@ -148,10 +148,11 @@ class KubernetesCluster:
                 raise TransientError(f"{current.kind} is not served just now")
 
             async def attempt(one: Observed) -> None:
-                if not await self._writes.delete(guard, path, uid=one.uid, version=one.version):
+                try:
+                    await self._writes.delete(guard, path, uid=one.uid, version=one.version)
+                except NotFound:
                     self._kinds.forget(one.id.group)
-                    if await self._path(one) != path:
-                        raise Changed(f"{path} is not served any more")
+                    raise
                 if self._live is not None:
                     self._live.deleted(one)
 

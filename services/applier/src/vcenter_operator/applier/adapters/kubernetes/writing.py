@@ -30,8 +30,8 @@ class Writes(Protocol):
         """JSON merge patch."""
         ...
 
-    async def delete(self, guard: Guard, path: str, *, uid: str, version: str) -> bool:
-        """DELETE of exactly this object, in the background. False: there was none."""
+    async def delete(self, guard: Guard, path: str, *, uid: str, version: str) -> None:
+        """DELETE of exactly this object, in the background; gone already is fine."""
         ...
 
 
@@ -58,10 +58,10 @@ class RealWrites:
         guard()
         return await self._api.merge_patch(path, body, field_manager=FIELD_MANAGER)
 
-    async def delete(self, guard: Guard, path: str, *, uid: str, version: str) -> bool:
+    async def delete(self, guard: Guard, path: str, *, uid: str, version: str) -> None:
         """See `Writes.delete`."""
         guard()
-        return await self._api.delete(path, uid=uid, resource_version=version, propagation="Background")
+        await self._api.delete(path, uid=uid, resource_version=version, propagation="Background")
 
 
 class DryRunWrites:
@@ -87,7 +87,7 @@ class DryRunWrites:
         guard()
         return await self._api.merge_patch(path, body, field_manager=FIELD_MANAGER, dry_run=True)
 
-    async def delete(self, guard: Guard, path: str, *, uid: str, version: str) -> bool:
+    async def delete(self, guard: Guard, path: str, *, uid: str, version: str) -> None:
         """See `Writes.delete`."""
         guard()
-        return await self._api.delete(path, uid=uid, resource_version=version, propagation="Background", dry_run=True)
+        await self._api.delete(path, uid=uid, resource_version=version, propagation="Background", dry_run=True)
