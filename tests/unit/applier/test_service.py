@@ -249,9 +249,8 @@ async def test_while_the_cluster_is_away_one_attempt_is_enough(region: Region) -
         tries.append(object_id)
         raise ClusterAway("connection refused")
 
-    async with region.applier(concurrency=1) as service:
+    async with region.applier(Watched(region.output, away), concurrency=1) as service:
         await until(lambda: region.renderer.requests)
-        service._reconciler._cluster = Watched(region.output, away)
         with pytest.raises(ClusterAway):
             await service.handle(stated(*(manifest(one) for one in (A, B, C))), Ownership(Stage.APPLIER, 0, 9))
         shown = await region.shows(HOST, "Retrying")
@@ -284,11 +283,10 @@ async def test_an_edit_takes_all_objects_with_it_also_where_it_takes_several_att
 
 
 async def test_a_replica_that_lost_the_partition_writes_nothing_more(region: Region) -> None:
-    async with region.applier() as service:
+    state: list[Ownership] = []
+    cluster_ = Watched(region.output, lambda _: state[0].end())
+    async with region.applier(cluster_) as service:
         await until(lambda: region.renderer.requests)
-        state: list[Ownership] = []
-        cluster_ = Watched(region.output, lambda _: state[0].end())
-        service._reconciler._cluster = cluster_
         ownership = Ownership(Stage.APPLIER, 0, 99)
         state.append(ownership)
         with pytest.raises(TransientError, match="no longer owned"):

@@ -89,3 +89,14 @@ class Recorder:
         state.record = record
         if record is not None and record.applied is not None:
             state.applied = record.applied
+
+
+def acting_on(state: VCenterState, applied: Applied | None) -> Applied | None:
+    """The section with the state's delta as what is acted on; None: something newer is."""
+    assert state.delta is not None
+    provenance = state.delta.provenance
+    if applied is None:
+        return Applied(acted_on=provenance)
+    if provenance.older_than(applied.acted_on):
+        return None
+    return applied.model_copy(update={"acted_on": provenance})

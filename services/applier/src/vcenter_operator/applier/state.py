@@ -89,6 +89,12 @@ class VCenterState:
         )
 
     @property
+    def owned(self) -> int:
+        """How many objects it owns that are not going already."""
+        objects = self.holdings.objects if self.holdings else {}
+        return sum(not one.terminating for one in objects.values())
+
+    @property
     def orders(self) -> Orders:
         """What people said, as far as it was read."""
         return self.record.orders if self.record else Orders()

@@ -1,0 +1,49 @@
+"""What a vCenter owns: as far as it is known without asking, or looked at."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+
+from vcenter_operator.applier.ports import Cluster
+from vcenter_operator.applier.state import VCenterState
+
+
+class Looking:
+    """Takes over into a vCenter's state what the cluster holds.
+
+    Seconds until everything is looked at again: `look_every` where it is not watched, `relist_every` where it is.
+    """
+
+    def __init__(self, cluster: Cluster, *, look_every: float, relist_every: float) -> None:
+        self._cluster = cluster
+        self._look_every = look_every
+        self._relist_every = relist_every
+
+    def know(self, state: VCenterState) -> bool:
+        """Takes over what is known without asking; False: it has to be looked at."""
+        index = state.delta.index if state.delta else {}
+        known = self._cluster.known(state.host, state.places, index)
+        if known is None:
+            return False
+        objects = known.holdings.objects
+        strangers = {one: seen for one, seen in state.strangers.items() if one in index and one not in objects}
+        state.others = {**strangers, **known.others}
+        state.hold(known.holdings)
+        return True
+
+    async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
+        """Reads all that is owned, and what stands under the ids of the index."""
+        holdings = await self._cluster.owned(state.host, state.places, afresh=afresh)
+        index = state.delta.index if state.delta else {}
+        missing = [object_id for object_id in index if object_id not in holdings.objects]
+        found = await self._cluster.occupants(state.host, missing) if missing else {}
+        ours = {object_id: one for object_id, one in found.items() if one.host == state.host}
+        state.others = {object_id: one for object_id, one in found.items() if object_id not in ours}
+        state.strangers = state.others
+        state.hold(replace(holdings, objects={**holdings.objects, **ours}))
+        index = state.delta.index if state.delta else {}
+        told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None
+        every = self._relist_every if told else self._look_every
+        state.look_at = time.monotonic() + every * random.uniform(0.8, 1.2)  # noqa: S311
