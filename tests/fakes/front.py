@@ -90,6 +90,7 @@ class Front:
             async for part in reply:
                 writer.write(part)
                 await writer.drain()
+                await asyncio.sleep(0)  # draining alone may never let the loop notice that the client has gone
         return self.rubbish is None
 
     def _passed_on(self, headers: dict[str, str], body: bytes) -> bytes:
