@@ -10,12 +10,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.fakes.discovery import Bus, Fixed, Scene, TransferThread, becomes
+from vcenter_operator.discovery.adapters import process
 from vcenter_operator.discovery.adapters.dns import DnsZone
 from vcenter_operator.discovery.adapters.process import TransferProcess
 from vcenter_operator.discovery.adapters.transfer import Order
@@ -325,6 +327,41 @@ async def test_a_transfer_process_that_was_killed_is_replaced(zone: Knot) -> Non
     with suppress(ZoneUnavailable):  # where the death is not seen yet
         await transfers.transfer(order_for(zone))
     assert set((await transfers.transfer(order_for(zone))).names) == {f"vc-a-0.{zone.zone}"}
+
+
+async def test_a_transfer_process_that_hangs_is_ended_and_replaced(
+    zone: Knot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone.add("vc-a-0", "A", "10.0.0.1")
+    transfers = TransferProcess()
+    _started.append(transfers)
+    await transfers.transfer(order_for(zone))
+    hung = transfers.pid
+    assert hung is not None
+    os.kill(hung, signal.SIGSTOP)
+    monkeypatch.setattr(process, "_START_WITHIN", 0.5)
+    with pytest.raises(ZoneUnavailable, match="does not answer"):
+        async with asyncio.timeout(20):
+            await transfers.transfer(dataclasses.replace(order_for(zone), within=0.5))
+    assert not Path(f"/proc/{hung}").exists(), "it is gone, and no zombie"
+    monkeypatch.undo()
+    assert (await transfers.transfer(order_for(zone))).how == "AXFR"
+
+
+async def test_a_zone_that_takes_too_much_memory_is_none_and_costs_nobody_else_his(stack: Stack, zone: Knot) -> None:
+    zone.add("vc-a-0", "A", "10.0.0.1")
+    knot = stack.start_dns()
+    await asyncio.to_thread(fill, knot, 50_000)
+    transfers = TransferProcess(memory=64)
+    _started.append(transfers)
+    for _ in range(2):
+        with pytest.raises(ZoneUnavailable, match="DNS_TRANSFER_MEMORY") as caught:
+            await transfers.transfer(dataclasses.replace(order_for(knot), within=60.0))
+        assert caught.value.reason == "ZoneTooLarge"
+    pid = transfers.pid
+    assert (await transfers.transfer(order_for(zone))).how == "AXFR"
+    assert transfers.pid == pid, "it got over it"
+    stack.discard(knot)
 
 
 def order_for(knot: Knot) -> Order:

@@ -16,6 +16,8 @@ class DiscoverySettings(Settings):
     """For one query; in a transfer, for the next message."""
     dns_transfer_timeout: float = Field(default=120.0, gt=0)
     """For a whole zone transfer."""
+    dns_transfer_memory: int = Field(default=384, ge=64)
+    """MiB that the process which transfers the zone may have: a zone of 100,000 names takes 130."""
     dns_retry_longest: float = Field(default=30.0, gt=0)
     """The longest pause between two attempts while the zone cannot be read (doubled from 1)."""
     zone_held_share: float = Field(default=0.5, ge=0, le=1)

@@ -30,7 +30,7 @@ async def on_kubernetes(settings: DiscoverySettings, platform: Platform) -> Asyn
         incluster=platform.surroundings.incluster,
     )
     domain = platform.surroundings.domain
-    async with TransferProcess() as transfers, AsyncExitStack() as stack:
+    async with TransferProcess(memory=settings.dns_transfer_memory) as transfers, AsyncExitStack() as stack:
         notifications = None
         # A dry run stands beside a real one, often in its pod: the port is that one's.
         if settings.notify_port is not None and not platform.dry_run:

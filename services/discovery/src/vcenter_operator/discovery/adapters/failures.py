@@ -11,6 +11,7 @@ import dns.rcode
 import dns.tsig
 import dns.xfr
 
+from vcenter_operator.common.settings import PREFIX
 from vcenter_operator.discovery.ports import Access, ZoneUnavailable
 
 UNREACHABLE = "ServerUnreachable"
@@ -19,6 +20,7 @@ REFUSED = "ServerRefused"
 MALFORMED = "AnswerMalformed"
 INCOMPLETE = "ZoneIncomplete"
 NOT_FOUND = "ServerNotFound"
+TOO_LARGE = "ZoneTooLarge"
 
 _SECRET = "Secret vcenter-operator: key 'tsig_key'"  # noqa: S105 - its name
 _SIGNATURES = (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadTime, dns.tsig.BadAlgorithm)
@@ -48,6 +50,8 @@ def translated(access: Access, doing: str) -> Iterator[None]:
 
 def _explained(error: Exception, access: Access) -> tuple[str, str]:
     match error:
+        case MemoryError():
+            return TOO_LARGE, f"the zone takes more memory than {PREFIX}DNS_TRANSFER_MEMORY allows"
         case EOFError():
             return UNREACHABLE, "it closed the connection in the middle of its answer"
         case TimeoutError() | dns.exception.Timeout():

@@ -26,6 +26,8 @@ _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "LC_ALL", "TZ")
 """It reads what comes from the network: its environment has no broker's URL and no tokens."""
 _START_WITHIN = 30.0
 _LARGEST = 64 * 1024 * 1024
+_MEMORY = 384
+"""MiB."""
 
 
 class Transferring(Protocol):
@@ -39,7 +41,9 @@ class Transferring(Protocol):
 class TransferProcess:
     """Started when it is first needed and after each end; ended where it does not answer or nobody waits any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, memory: int = _MEMORY) -> None:
+        """`memory`: MiB that it may have: a zone that never ends costs no more, and not the whole container its life."""
+        self._command = (*_COMMAND, str(memory * 2**20))
         self._process: asyncio.subprocess.Process | None = None
         self._one = asyncio.Lock()
 
@@ -84,7 +88,7 @@ class TransferProcess:
             await self._end()
             environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
             self._process = await asyncio.create_subprocess_exec(
-                *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment
+                *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment
             )
             log.debug("process for zone transfers started", pid=self._process.pid)
         return self._process

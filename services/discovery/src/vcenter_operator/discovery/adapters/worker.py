@@ -1,6 +1,6 @@
-"""The process in which zones are transferred: `python -m vcenter_operator.discovery.adapters.worker`.
+"""The process in which zones are transferred: `python -m vcenter_operator.discovery.adapters.worker BYTES`.
 
-Started by `process`, it reads orders from its standard input, answers on its standard output, and ends when its input
+It may have so many bytes of memory. Started by `process`, it reads orders from its standard input, answers on its standard output, and ends when its input
 does. Frames are a length and so many bytes of JSON.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import struct
 import sys
@@ -42,8 +43,9 @@ def outcome(body: bytes) -> Outcome:
     return Outcome(names=names, **content)
 
 
-def main() -> None:
-    """Until there are no more orders."""
+def main(memory: int) -> None:
+    """Until there are no more orders. `memory`: bytes of data that the process may have."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = True
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -76,4 +78,4 @@ def _read(stream: BinaryIO) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))
