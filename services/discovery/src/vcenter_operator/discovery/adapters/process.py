@@ -42,7 +42,7 @@ class TransferProcess:
     """Started when it is first needed and after each end; ended where it does not answer or nobody waits any more."""
 
     def __init__(self, *, memory: int = _MEMORY) -> None:
-        """`memory`: MiB that it may have: a zone that never ends costs no more, and not the whole container its life."""
+        """`memory`: MiB that it may have: a zone that never ends costs no more, and not the container its life."""
         self._command = (*_COMMAND, str(memory * 2**20))
         self._process: asyncio.subprocess.Process | None = None
         self._one = asyncio.Lock()

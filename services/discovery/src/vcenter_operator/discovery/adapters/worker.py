@@ -1,7 +1,7 @@
 """The process in which zones are transferred: `python -m vcenter_operator.discovery.adapters.worker BYTES`.
 
-It may have so many bytes of memory. Started by `process`, it reads orders from its standard input, answers on its standard output, and ends when its input
-does. Frames are a length and so many bytes of JSON.
+It may have so many bytes of memory. Started by `process`, it reads orders from its standard input, answers on its
+standard output, and ends when its input does. Frames are a length and so many bytes of JSON.
 """
 
 from __future__ import annotations
