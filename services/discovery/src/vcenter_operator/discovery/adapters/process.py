@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from vcenter_operator.common.telemetry import logger
-from vcenter_operator.discovery.adapters.failures import UNREACHABLE
+from vcenter_operator.discovery.adapters.failures import TOO_LARGE, UNREACHABLE
 from vcenter_operator.discovery.adapters.transfer import Order, Outcome
 from vcenter_operator.discovery.adapters.worker import LENGTH, order_frame, outcome
 from vcenter_operator.discovery.ports import ZoneUnavailable
@@ -81,7 +81,12 @@ class TransferProcess:
             finally:
                 if body is None:
                     await self._end()
-        return outcome(body)
+            try:
+                return outcome(body)
+            except ZoneUnavailable as error:
+                if error.reason == TOO_LARGE:  # not all of it is given back
+                    await self._end()
+                raise
 
     async def _ready(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:

@@ -6,12 +6,14 @@ It blocks, and keeps the interpreter busy for seconds where the zone is large: i
 from __future__ import annotations
 
 import queue
+import resource
 import socket
 import struct
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -59,6 +61,8 @@ class Order:
     """Seconds for the connection, and for each next message."""
     within: float
     """Seconds for all of it."""
+    memory: int | None = None
+    """Bytes that this process may have resident meanwhile: what takes more is given up."""
 
     @property
     def access(self) -> Access:
@@ -172,6 +176,8 @@ def _receive(
             if not query.is_response(message, xfr_continuation=not first):
                 raise dns.query.BadResponse
             done, context = inbound.process_message(message), message.tsig_ctx
+            if order.memory is not None and _resident() > order.memory:
+                raise MemoryError
             if first and leave_if_behind and inbound.soa_rdataset and order.is_behind(inbound.soa_rdataset[0].serial):
                 raise _Behind
             first = False
@@ -187,6 +193,15 @@ def _check(zone: dns.zone.Zone, order: Order) -> None:
     else:
         return
     raise ZoneUnavailable(INCOMPLETE, f"DNS server {order.access.server}: the zone {order.domain} has {problem}")
+
+
+def _resident() -> int:
+    """Bytes of this process in memory; 0 where there is no procfs to tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 class _Reader:

@@ -1,7 +1,9 @@
 """The process in which zones are transferred: `python -m vcenter_operator.discovery.adapters.worker BYTES`.
 
-It may have so many bytes of memory. Started by `process`, it reads orders from its standard input, answers on its
-standard output, and ends when its input does. Frames are a length and so many bytes of JSON.
+It may have so many bytes of memory: each message of a transfer is followed by a look at what it has. The system's limit
+is the net under that, since an allocation that fails may fail anywhere. Started by `process`, it reads orders from its
+standard input, answers on its standard output, and ends when its input does. Frames are a length and so many bytes of
+JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import resource
 import signal
 import struct
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, BinaryIO
 
 from vcenter_operator.discovery.adapters.transfer import Order, Outcome, Transfers
@@ -21,6 +23,8 @@ from vcenter_operator.discovery.core.zone import Entry
 from vcenter_operator.discovery.ports import ZoneUnavailable
 
 LENGTH = struct.Struct(">I")
+_MARGIN = 64 * 1024 * 1024
+"""Bytes from what a transfer may take to what the system allows: the interpreter, and one message being parsed."""
 
 
 def frame(content: dict[str, Any]) -> bytes:
@@ -44,8 +48,8 @@ def outcome(body: bytes) -> Outcome:
 
 
 def main(memory: int) -> None:
-    """Until there are no more orders. `memory`: bytes of data that the process may have."""
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    """Until there are no more orders. `memory`: bytes that the process may have."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory + _MARGIN, memory + _MARGIN))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = True
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -53,7 +57,7 @@ def main(memory: int) -> None:
     transfers = Transfers()
     gc.disable()  # a zone is a million objects, which would be walked through again and again while they are made
     while (body := _read(orders)) is not None:
-        answer = _answer(transfers, Order(**json.loads(body)))
+        answer = _answer(transfers, replace(Order(**json.loads(body)), memory=memory))
         answers.write(frame(answer))
         answers.flush()
         if answer.get("how") not in ("IXFR", "none"):
