@@ -47,6 +47,7 @@ APPLIED = Applied(
     acted_on=Provenance(zone=ZONE, inventory=Revision(12, 1), templates=2**40, cells=7, config=8),
     settled_templates={"monsoon3/some_template.with-dots": 2**47},
     settled_inputs="a text",
+    declared=(ObjectId("", "ConfigMap", "monsoon3", "nova-compute-bb001"),),
     held=(ObjectId("apps", "Deployment", "monsoon3", "nova-compute-bb001"),),
     hold=3,
     held_plan="fedcba9876543210",

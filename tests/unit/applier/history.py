@@ -389,6 +389,7 @@ class Region:
         memory = Memory(
             settled_templates=record.settled_templates,
             settled_inputs=record.settled_inputs,
+            declared=frozenset(record.declared),
             held=frozenset(record.held),
             hold=record.hold,
             approved=frozenset((one.id, one.uid) for one in record.approved),

@@ -80,6 +80,7 @@ def memories(draw: st.DrawFn) -> Memory:
     return Memory(
         settled_templates=draw(st.one_of(st.none(), st.dictionaries(templates, st.integers(1, 2)))),
         settled_inputs=draw(st.sampled_from(["i1", "i2"])),
+        declared=frozenset(draw(st.sets(ids, max_size=4))),
         held=frozenset(draw(st.sets(ids, max_size=4))),
         samples=tuple(draw(st.lists(st.builds(OwnedSample, at=st.just(NOW), owned=st.integers(0, 20)), max_size=2))),
         refused={one: Refusal(draw(digests), "refused") for one in draw(st.sets(ids, max_size=2))},

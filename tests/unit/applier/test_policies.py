@@ -156,8 +156,8 @@ def test_what_is_withheld_stays_as_declared_as_it_is_and_the_rest_is_settled() -
     outcome = Outcome(deleted=tuple(removal.id for removal in plan.deletes))
     after = section(applied, edited, plan, outcome, gone=plan.deletes, owned=1, budget=Policy().budget, now=NOW)
 
-    assert after.settled_templates == {NOVA: 1, CINDER: 2}
-    again = Memory(after.settled_templates, after.settled_inputs)
+    assert after.settled_templates == {NOVA: 2, CINDER: 2}
+    again = Memory(after.settled_templates, after.settled_inputs, frozenset(after.declared))
     resumed = decide(observed, edited.model_copy(update={"suspended": ()}), again, Policy(), Orders(), NOW)
     assert {removal.id.name: removal.inferred for removal in resumed.deletes} == {"nova": False, "cinder": True}
 

@@ -131,6 +131,7 @@ class VCenterState:
         return Memory(
             settled_templates=applied.settled_templates if applied else None,
             settled_inputs=applied.settled_inputs if applied else None,
+            declared=frozenset(applied.declared if applied else ()),
             held=frozenset(applied.held if applied else ()),
             hold=applied.hold if applied else 0,
             approved=frozenset((one.id, one.uid) for one in applied.approved) if applied else frozenset(),

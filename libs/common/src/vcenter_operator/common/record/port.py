@@ -111,9 +111,11 @@ class Applied(Section):
     acted_on: Provenance
     """The newest that was acted on, part by part: what is older in any part is dropped."""
     settled_templates: dict[str, int] | None = None
-    """`ManifestDelta.templates` of the last delta that was applied in full; None: never yet."""
+    """`ManifestDelta.templates` of the last delta that was planned and acted on; None: never yet."""
     settled_inputs: str | None = None
     """`ManifestDelta.inputs` of that delta."""
+    declared: tuple[ObjectKey, ...] = ()
+    """Objects that an edit before that asked to go, and that have not gone yet."""
     held: tuple[ObjectKey, ...] = ()
     """Objects whose deletion waits for a person's word."""
     hold: int = 0

@@ -43,9 +43,11 @@ class Memory:
     """What was done before, for one vCenter."""
 
     settled_templates: Mapping[str, int] | None = None
-    """`ManifestDelta.templates` of the last delta that was applied in full; None: never yet."""
+    """`ManifestDelta.templates` of the last delta that was planned and acted on; None: never yet."""
     settled_inputs: str | None = None
     """`ManifestDelta.inputs` of that delta."""
+    declared: frozenset[ObjectId] = frozenset()
+    """What an edit before that asked to go, and has not gone yet."""
     held: frozenset[ObjectId] = frozenset()
     hold: int = 0
     """The number of the set that is held, or was held last."""

@@ -210,6 +210,8 @@ class _Sorting:
             return True, f"{describe_unit(one.unit)} is gone"
         if object_id in memory.held or memory.settled_templates is None:
             return True, f"template {one.template} no longer yields it"
+        if object_id in memory.declared:
+            return False, f"template {one.template} yields it no longer since it was edited"
         if memory.settled_templates.get(one.template) != delta.templates[one.template]:
             return False, f"template {one.template} was changed"
         if memory.settled_inputs != delta.inputs:

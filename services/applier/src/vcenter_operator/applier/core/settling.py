@@ -13,18 +13,6 @@ from vcenter_operator.common.messages import ManifestDelta
 from vcenter_operator.common.record.port import Applied, ApprovedRemoval
 
 
-def in_full(plan: Plan, outcome: Outcome) -> bool:
-    """Whether the delta is settled: nothing is left of it that will be done by itself.
-
-    What the server refused for good does not count, or one bad manifest would make every later deletion a declared one.
-    A deletion that was not done does: it stays as declared as it is.
-    """
-    undone = {removal.id for removal in plan.deletes} - set(outcome.deleted)
-    failing = any(not failure.permanent for failure in outcome.failed)
-    waiting = plan.lacking or plan.deferred or outcome.interrupted is not None or outcome.frozen is not None
-    return not (undone or failing or waiting)
-
-
 def foreseen(applied: Applied, plan: Plan, *, owned: int, budget: Budget, now: datetime) -> Applied:
     """The section before a plan is carried out: what is owned is noted before any of it goes on inference alone.
 
@@ -64,7 +52,7 @@ def section(
     return applied.model_copy(
         update={
             **shown,
-            **(_settled(applied, delta, plan) if in_full(plan, outcome) else {}),
+            **_settled(applied, delta, plan, outcome),
             "held": tuple(sorted(removal.id for removal in plan.held)),
             "hold": plan.hold,
             "held_plan": plan.held_plan,
@@ -80,18 +68,21 @@ def section(
     )
 
 
-def _settled(applied: Applied, delta: ManifestDelta, plan: Plan) -> dict[str, object]:
-    """What an edit is told from later on.
+def _settled(applied: Applied, delta: ManifestDelta, plan: Plan, outcome: Outcome) -> dict[str, object]:
+    """What an edit is told from later on, whatever of this one is done already.
 
-    A template of which something is withheld stays at what was settled, so that what its edit asks for is as declared
-    when it is carried out as it is now. One that was never settled is at what it is: in doubt a deletion is inferred.
+    What an edit asks to go, and has not gone, is noted by itself: it is as declared when it is carried out as it is
+    now, however long something fails, waits or is withheld, and nothing else is. In doubt a deletion is inferred.
     """
     if not delta.present:
         return {}
-    withheld = {withholding.template for withholding in plan.withheld}
-    before = applied.settled_templates or {}
-    templates = {
-        name: before.get(name, version) if name in withheld else version for name, version in delta.templates.items()
+    withheld = (one.item for one in plan.withheld if isinstance(one.item, Removal))
+    asked_for = {one.id for one in (*plan.deletes, *plan.handovers, *plan.deferred, *withheld) if not one.inferred}
+    unknown = {left.id for left in plan.unknown}
+    waiting = (asked_for | unknown.intersection(applied.declared)).difference(outcome.deleted, outcome.handed_over)
+    return {
+        # Without any template there is nothing by which an edit could be told later: as good as never settled.
+        "settled_templates": delta.templates or None,
+        "settled_inputs": delta.inputs,
+        "declared": tuple(sorted(waiting)),
     }
-    # Without any template there is nothing by which an edit could be told later: as good as never settled.
-    return {"settled_templates": templates or None, "settled_inputs": delta.inputs}
