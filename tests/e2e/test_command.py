@@ -115,6 +115,67 @@ def test_a_missing_bus_key_is_named_with_what_to_do(region: Path, tmp_path: Path
     assert "bus_key" in told.stderr
 
 
+def test_render_says_what_run_would_leave_out_and_fails(region: Path, tmp_path: Path) -> None:
+    site = region / "site.yaml"
+    text = site.read_text().replace("vc-b-0:\n", "vc-b-0:\n    unreachable: true\n").replace("vc-c-0:", "vcenter-c:")
+    site.write_text(text + "  vc-z-9: {}\n")
+    told = command("render", *on_files(region), "--output", str(tmp_path / "out"))
+    assert told.returncode == 1, told.stderr
+    assert "vc-b-0.cc.qa-de-1.cloud.sap: not rendered: " in told.stderr
+    assert "vcenter-c.cc.qa-de-1.cloud.sap: not rendered: it is not named as a vCenter is" in told.stderr
+    assert "vc-z-9.cc.qa-de-1.cloud.sap: not rendered: it is not in the zone" in told.stderr
+    assert len(list((tmp_path / "out").rglob("*.yaml"))) == 18
+
+
+def test_render_names_what_two_vcenters_yield(region: Path) -> None:
+    site = region / "site.yaml"
+    site.write_text(site.read_text().replace("QA-DE-1B", "QA-DE-1A"))
+    told = command("render", *on_files(region))
+    assert told.returncode == 1
+    assert "cinder-volume-vmware-qa-de-1a: vc-a-0.cc.qa-de-1.cloud.sap yields it too" in told.stderr
+
+
+def test_render_into_a_folder_that_cannot_be_made_is_one_clear_line(region: Path) -> None:
+    told = command("render", *on_files(region), "--output", "/proc/nowhere")
+    assert told.returncode == 2
+    assert "vcenter-operator: --output /proc/nowhere: " in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("stage", ["discovery", "collector", "renderer", "applier"])
+def test_a_stage_alone_wants_a_broker_wherever_the_bus_is_named(region: Path, stage: str) -> None:
+    told = command(stage, *on_files(region), VCENTER_OPERATOR_BUS="in-process")
+    assert told.returncode == 2
+    assert "name a RabbitMQ" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "loading", "arguments", "code"),
+    [
+        ("command", "command.cli", ["run"], 0),
+        ("command", "command.cli", ["render"], 143),
+        ("renderer", "renderer.wiring", [], 0),
+    ],
+)
+def test_told_to_stop_while_it_is_loaded_it_stops(package: str, loading: str, arguments: list[str], code: int) -> None:
+    """A container's first process does not notice a signal at all for which it has no handler."""
+    program = f"""
+import os, signal, sys
+class Told:
+    def find_spec(self, name, path, target=None):
+        if name == "vcenter_operator.{loading}":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Told())
+from vcenter_operator.{package}.__main__ import main
+main()
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env=environment(),
+    )  # fmt: skip
+    assert (told.returncode, told.stdout, told.stderr) == (code, "", "")
+
+
 @pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGINT])
 def test_run_writes_the_manifests_and_stops_when_told(region: Path, tmp_path: Path, received: int) -> None:
     output = tmp_path / "out"

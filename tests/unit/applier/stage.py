@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,8 +167,10 @@ class Region:
 
     def files(self) -> dict[str, str]:
         """What is in the output, but for the freeze and state."""
-        return {
-            str(path.relative_to(self.output)): path.read_text()
-            for path in sorted(self.output.glob("*/*"))
-            if path.is_file() and not path.name.startswith(".")
-        }
+        while True:
+            with suppress(FileNotFoundError):  # it went while it was read
+                return {
+                    str(path.relative_to(self.output)): path.read_text()
+                    for path in sorted(self.output.glob("*/*"))
+                    if path.is_file() and not path.name.startswith(".")
+                }

@@ -18,8 +18,6 @@ from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.settings import Settings
 
-IN_PROCESS = "in-process"
-
 app = typer.Typer(
     name="vcenter-operator",
     no_args_is_help=True,
@@ -59,6 +57,11 @@ BusUrl = Annotated[
     typer.Option("--bus", help="`in-process`, or the URL of a RabbitMQ (`amqp://`, `amqps://`).", metavar="BUS"),
 ]
 
+BrokerUrl = Annotated[
+    str | None,
+    typer.Option("--bus", help="URL of the RabbitMQ (`amqp://`, `amqps://`) that the stages share.", metavar="URL"),
+]
+
 
 @app.command()
 def run(
@@ -72,13 +75,13 @@ def run(
 
     Without more said it works on the region that the service account or the kubeconfig leads to, and needs no RabbitMQ.
     """
-    _serve(list(Stage), dry_run, bus or IN_PROCESS, _files(site, templates, output))
+    _serve(list(Stage), dry_run, bus or process.IN_PROCESS, _files(site, templates, output))
 
 
 def _stage_command(stage: Stage, does: str) -> None:
     def command(
         dry_run: DryRun = False,
-        bus: BusUrl = None,
+        bus: BrokerUrl = None,
         site: Site = None,
         templates: Templates = None,
         output: Output = None,
@@ -194,10 +197,10 @@ def _files(site: Path | None, templates: Path | None, output: Path | None) -> pi
 
 
 def _serve(stages: Sequence[Stage], dry_run: bool, bus: str | None, files: pipeline.Files | None) -> None:
-    if len(stages) == 1 and bus == IN_PROCESS:
-        raise ConfigurationError("one stage alone has nobody to talk to on an in-process bus: name a RabbitMQ")
-
     def settings() -> Settings:
-        return Settings.load(bus=bus)
+        made = Settings.load(bus=bus)
+        if len(stages) == 1 and made.bus == process.IN_PROCESS:
+            raise ConfigurationError("one stage alone has nobody to talk to on an in-process bus: name a RabbitMQ")
+        return made
 
     raise typer.Exit(process.run(lambda: pipeline.run(files, stages, dry_run=dry_run, bus=bus), settings))

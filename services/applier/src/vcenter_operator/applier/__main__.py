@@ -1,15 +1,19 @@
-"""The command of the applier stage alone."""
+"""`vcenter-operator-applier`: the applier alone, on Kubernetes and over RabbitMQ."""
 
 from __future__ import annotations
 
-from vcenter_operator.applier.settings import ApplierSettings
-from vcenter_operator.applier.wiring import on_kubernetes
-from vcenter_operator.common.messages import Stage
-from vcenter_operator.common.process import stage_main
+from vcenter_operator.common.stopping import end_when_told
 
 
 def main() -> None:
     """Runs until it is told to stop."""
+    end_when_told(0)
+    # Takes a second to load, in which it may be told to stop.
+    from vcenter_operator.applier.settings import ApplierSettings  # noqa: PLC0415
+    from vcenter_operator.applier.wiring import on_kubernetes  # noqa: PLC0415
+    from vcenter_operator.common.messages import Stage  # noqa: PLC0415
+    from vcenter_operator.common.process import stage_main  # noqa: PLC0415
+
     raise SystemExit(stage_main(Stage.APPLIER, ApplierSettings, on_kubernetes))
 
 

@@ -1,15 +1,19 @@
-"""The command of the discovery alone."""
+"""`vcenter-operator-discovery`: the discovery alone, on Kubernetes and over RabbitMQ."""
 
 from __future__ import annotations
 
-from vcenter_operator.common.messages import Stage
-from vcenter_operator.common.process import stage_main
-from vcenter_operator.discovery.settings import DiscoverySettings
-from vcenter_operator.discovery.wiring import on_kubernetes
+from vcenter_operator.common.stopping import end_when_told
 
 
 def main() -> None:
-    """Runs the discovery on Kubernetes."""
+    """Runs until it is told to stop."""
+    end_when_told(0)
+    # Takes a second to load, in which it may be told to stop.
+    from vcenter_operator.common.messages import Stage  # noqa: PLC0415
+    from vcenter_operator.common.process import stage_main  # noqa: PLC0415
+    from vcenter_operator.discovery.settings import DiscoverySettings  # noqa: PLC0415
+    from vcenter_operator.discovery.wiring import on_kubernetes  # noqa: PLC0415
+
     raise SystemExit(stage_main(Stage.DISCOVERY, DiscoverySettings, on_kubernetes))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,13 +63,18 @@ class FolderCluster:
         afresh: bool = True,  # noqa: ARG002
     ) -> Holdings:
         """See `Cluster.owned`."""
-        found = await self._in_thread(lambda: [one for one in self._all(host) if one.host == host])
+        found = await self._in_thread(lambda: self._all(host))
         kinds = frozenset(GroupKind.of(one.id) for one in found)
         return Holdings({one.id: one for one in found}, kinds, frozenset(one.id.namespace for one in found))
 
     async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
         """See `Cluster.occupants`."""
-        found = await self._in_thread(lambda: [self._at(object_id, host) for object_id in ids])
+
+        def read() -> list[Observed | None]:
+            with self._lock:
+                return [self._at(object_id, host) for object_id in ids]
+
+        found = await self._in_thread(read)
         return {one.id: one for one in found if one is not None}
 
     async def apply(
@@ -149,12 +154,16 @@ class FolderCluster:
 
         await self._in_thread(edit)
 
-    def _all(self, host: str) -> Iterator[Observed]:
-        for path in self._files():
-            manifest, version = self._load(path)
-            object_id = _id_of(manifest)
-            if object_id is not None and path == self._path(object_id):
-                yield self._observed(object_id, manifest, version, host)
+    def _all(self, host: str) -> list[Observed]:
+        with self._lock:  # or folders go while they are listed
+            return [one for path in self._files() if (one := self._in(path, host)) is not None and one.host == host]
+
+    def _in(self, path: Path, host: str) -> Observed | None:
+        manifest, version = self._load(path)
+        object_id = _id_of(manifest)
+        if object_id is None or path != self._path(object_id):
+            return None
+        return self._observed(object_id, manifest, version, host)
 
     def _files(self) -> list[Path]:
         if self._folder is None or not self._folder.is_dir():
