@@ -27,6 +27,7 @@ DISCOVERED = Discovered(
     serial=2030010203,
     revision=Revision(3, 4),
     addresses=("10.0.0.1", "fd00::1"),
+    gone_since=NOW,
     conditions=(Condition(type="Present", status="True", reason="InZone", message="serial 2030010203"),),
 )
 COLLECTED = Collected(
@@ -52,7 +53,6 @@ APPLIED = Applied(
     hold=3,
     held_plan="fedcba9876543210",
     approved=(ApprovedRemoval(id=ObjectId("", "Secret", "monsoon3", "nova-compute-bb001"), uid="a uid"),),
-    gone_since=NOW,
     policy=PolicyName.UPSERT_ONLY,
     suspended=True,
     reconciled="now",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from vcenter_operator.common.kubernetes.crds import VCENTERS, ensure_crds
 from vcenter_operator.common.kubernetes.errors import Rejected
 from vcenter_operator.common.messages import ManifestDelta
 from vcenter_operator.common.record.orders import RECONCILE
-from vcenter_operator.common.record.port import Applied
+from vcenter_operator.common.record.port import Applied, Discovered
 from vcenter_operator.common.settings import Settings
 
 
@@ -118,9 +119,15 @@ async def test_a_vcenter_gone_from_dns_goes_after_its_time_and_a_word(region: Re
         await region.state(of_clusters(region, 1, 2, inventory=1))
         await names_become(region, "c1", "c2")
         await say(region, spec={"whenGone": "delete"})
-        await region.state(of_clusters(region, inventory=2, present=False))
+        gone = of_clusters(region, inventory=2, present=False)
+        zone = gone.provenance.zone
+        since = datetime.now(UTC).replace(microsecond=0)
+        await region.store.write(
+            HOST, Discovered(present=False, serial=zone.serial, revision=zone.revision, gone_since=since)
+        )
+        await region.state(gone)
         held = await becomes(region, lambda applied: applied.held_plan)
-        assert held.gone_since is not None
+        assert datetime.now(UTC) >= since + timedelta(seconds=2)
         assert await approve_on(region.api, region.namespace, HOST, held.held_plan, lambda _: True) == 0
         await names_become(region)
 

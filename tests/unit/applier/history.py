@@ -103,6 +103,7 @@ class TrueVCenter:
     """Name to what is in it."""
     unreadable: set[str] = field(default_factory=set)
     zone: int = 1
+    gone_since: datetime | None = None
     sequence: int = 0
 
 
@@ -161,6 +162,11 @@ class Region:
         """The templates are about to change: what they are now is what a renderer that is behind has."""
         self.former = (self.position, {name: replace(template) for name, template in self.templates.items()})
         self.position += 1
+
+    def zone_changes(self, host: str, *, present: bool) -> None:
+        """DNS has the vCenter, or has it no more: discovery writes it into the record at once."""
+        true = self.vcenters[host]
+        true.present, true.zone, true.gone_since = present, true.zone + 1, None if present else self.now
 
     def state(self, host: str, *, behind: bool = False) -> None:
         """Collector and renderer say what is so; a renderer that is `behind` has templates from before."""
@@ -384,7 +390,7 @@ class Region:
         applier = self.appliers[host]
         assert applier.record is not None
         assert applier.said is not None
-        record, delta = applier.record, applier.said.delta
+        record, delta, true = applier.record, applier.said.delta, self.vcenters[host]
         observed = {one.id: one for one in self.cluster.objects.values() if one.host == host or one.id in delta.index}
         memory = Memory(
             settled_templates=record.settled_templates,
@@ -393,7 +399,7 @@ class Region:
             held=frozenset(record.held),
             hold=record.hold,
             approved=frozenset((one.id, one.uid) for one in record.approved),
-            gone_since=record.gone_since,
+            gone_since=true.gone_since if delta.provenance.zone.revision.sequence == true.zone else None,
             samples=record.samples,
         )
         return decide(observed, delta, memory, POLICY, self.orders[host], self.now)
@@ -483,8 +489,11 @@ class Region:
         self._ensure(write.id not in said.expected, f"what should exist is deleted: {write}")
         claimed = before.claim is not None and before.claim.host != before.host
         self._ensure(not claimed, f"what another vCenter claimed is deleted: {write}")
-        retained = not said.delta.present and orders.when_gone is not WhenGone.DELETE
-        self._ensure(not retained, f"an object of a vCenter that is gone: {write}")
+        if not said.delta.present:
+            since = self.vcenters[write.actor].gone_since
+            self._ensure(orders.when_gone is WhenGone.DELETE, f"an object of a vCenter that is gone: {write}")
+            over = since is not None and self.now >= since + POLICY.gone_after
+            self._ensure(over, f"before its time, or though DNS has it again: {write}")
 
     # The end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -46,6 +46,8 @@ class VCenter:
         self.orders = Orders()
         self.now = NOW
         self.uids = itertools.count()
+        self.gone_since: datetime | None = None
+        """As discovery records it."""
         self.objects: dict[ObjectId, Observed] = {}
         self.applied = Applied(acted_on=provenance(), settled_templates=dict(TEMPLATES), settled_inputs="i1")
         for unit in CLUSTERS:
@@ -69,7 +71,7 @@ class VCenter:
             held=frozenset(self.applied.held),
             hold=self.applied.hold,
             approved=frozenset((one.id, one.uid) for one in self.applied.approved),
-            gone_since=self.applied.gone_since,
+            gone_since=self.gone_since,
             samples=self.applied.samples,
         )
         return decide(self.objects, stated, memory, self.policy, self.orders, self.now)
@@ -95,6 +97,7 @@ class VCenter:
         return plan
 
     def without(self, *lost: Unit, gone: bool = False, unknown: bool = False) -> ManifestDelta:
+        self.gone_since = (self.gone_since or self.now) if gone else None
         left = [unit for unit in CLUSTERS if unit not in lost] if not gone else []
         reasons = [Unknown(template=None, unit=None, reason="unreachable")] if unknown else []
         index = {deployment(unit.cluster): entry(unit=unit) for unit in left}
@@ -304,15 +307,18 @@ def test_the_clock_begins_anew_when_dns_brings_it_back() -> None:
     vcenter.reconcile(vcenter.without())
     vcenter.now += timedelta(days=2)
 
-    assert vcenter.reconcile(vcenter.without(gone=True)).retaining
-    assert vcenter.applied.gone_since == vcenter.now
+    assert vcenter.reconcile(vcenter.without(gone=True)).retained_until == vcenter.now + GONE.gone_after
 
 
-def test_nothing_goes_before_the_record_shows_that_it_is_gone() -> None:
+def test_nothing_goes_unless_the_record_says_since_when_it_is_gone() -> None:
+    """It says nothing where it was deleted, or where DNS has the vCenter again and nobody could read it since."""
     vcenter = VCenter(replace(GONE, gone_after=timedelta(0), budget=Budget(share=1.0)))
     gone = vcenter.without(gone=True)
+    vcenter.gone_since = None
+    silent = vcenter.reconcile(gone)
+    assert (silent.retaining, silent.retained_until) == (True, None)
 
-    assert vcenter.reconcile(gone).retaining
+    vcenter.gone_since = vcenter.now
     assert names(vcenter.reconcile(gone)) == ["1", "2", "3", "4"]
 
 
@@ -327,8 +333,7 @@ def test_nothing_goes_before_the_record_shows_that_it_is_gone() -> None:
 def test_the_vcenters_own_word_on_being_gone_counts(region: WhenGone, own: WhenGone | None, kept: bool) -> None:
     vcenter = VCenter(Policy(when_gone=region, gone_after=timedelta(0), budget=Budget(share=1.0)))
     vcenter.orders = Orders(when_gone=own)
-    for _ in range(2):
-        vcenter.reconcile(vcenter.without(gone=True))
+    vcenter.reconcile(vcenter.without(gone=True))
 
     assert bool(vcenter.objects) is kept
 
@@ -336,6 +341,5 @@ def test_the_vcenters_own_word_on_being_gone_counts(region: WhenGone, own: WhenG
 def test_templates_that_are_gone_too_make_no_deletion_of_a_gone_vcenter_a_declared_one() -> None:
     vcenter = VCenter(replace(GONE, gone_after=timedelta(0)))
     gone = vcenter.without(gone=True).model_copy(update={"templates": {NOVA + "-other": 1}})
-    vcenter.reconcile(gone)
 
     assert len(vcenter.reconcile(gone).held) == 4

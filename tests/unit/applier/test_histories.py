@@ -59,15 +59,13 @@ def inventory_reads_empty(region: Region, host: str, which: int) -> None:
 
 def vcenter_comes_or_goes(region: Region, host: str, which: int) -> None:
     del which
-    vcenter = region.vcenters[host]
-    vcenter.present, vcenter.zone = not vcenter.present, vcenter.zone + 1
+    region.zone_changes(host, present=not region.vcenters[host].present)
 
 
 def vcenter_is_given_up(region: Region, host: str, which: int) -> None:
     """It goes, and its objects are to go with it."""
-    vcenter = region.vcenters[host]
-    if vcenter.present:
-        vcenter.present, vcenter.zone = False, vcenter.zone + 1
+    if region.vcenters[host].present:
+        region.zone_changes(host, present=False)
     region.orders[host] = region.orders[host].model_copy(update={"when_gone": WhenGone.DELETE})
     region.state(host)
     region.deliver(host, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,10 @@ from vcenter_operator.applier.core.decisions import Policy
 from vcenter_operator.applier.ports import Holdings, Known, Place
 from vcenter_operator.common.embedded.record import FolderStore
 from vcenter_operator.common.errors import StaleRecord, TransientError
-from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.messages import ManifestDelta
 from vcenter_operator.common.record.orders import APPROVE, Orders, PolicyName, WhenGone
-from vcenter_operator.common.record.port import Applied, Record, Section
+from vcenter_operator.common.record.port import Applied, Discovered, Record, Section
 
 CLUSTERS = [cluster(number) for number in range(1, 5)]
 
@@ -254,7 +254,12 @@ async def test_the_word_is_stored_before_the_first_deletion(region: Region, stor
     assert seen == [True] * 4
 
 
-async def test_a_gone_vcenter_is_deleted_by_the_appliers_own_clock_through_a_restart(
+def zone_says(sequence: int, *, present: bool, minutes_ago: float = 0) -> Discovered:
+    since = None if present else (datetime.now(UTC) - timedelta(minutes=minutes_ago)).replace(microsecond=0)
+    return Discovered(present=present, serial=sequence, revision=Revision(1, sequence), gone_since=since)
+
+
+async def test_a_gone_vcenter_is_deleted_when_its_time_has_come_through_a_restart(
     region: Region, store: Spoken
 ) -> None:
     policy = Policy(when_gone=WhenGone.DELETE, gone_after=timedelta(seconds=3), budget=Budget(share=1.0))
@@ -262,14 +267,36 @@ async def test_a_gone_vcenter_is_deleted_by_the_appliers_own_clock_through_a_res
     async with region.applier(store=store, policy=policy):
         await region.state(delta(1, 2, 3, 4))
         await until(lambda: len(region.files()) == 4, "applied")
+        await store.write(HOST, zone_says(1, present=False))
         await region.state(gone)
-        first = await becomes(store, shows("Applied", "Retained"), "retained")
+        await becomes(store, shows("Applied", "Retained"), "retained")
     assert len(region.files()) == 4
     async with region.applier(store=store, policy=policy):
         await region.state(gone)
         await until(lambda: not region.files(), "its time is over")
-        last = await becomes(store, shows("Applied", "Gone"), "gone")
-    assert (first.gone_since is not None, first.gone_since) == (True, last.gone_since)
+        await becomes(store, shows("Applied", "Gone"), "gone")
+
+
+async def test_a_gone_vcenter_that_dns_has_again_keeps_all_though_nobody_can_read_it(
+    region: Region, store: Spoken, folder: Noticing
+) -> None:
+    """Its return comes down with an inventory alone: until then only the record knows."""
+    policy = Policy(when_gone=WhenGone.DELETE, gone_after=timedelta(minutes=1), budget=Budget(share=1.0))
+    async with region.applier(folder, store=store, policy=policy):
+        await region.state(delta(1))
+        await until(lambda: len(region.files()) == 1, "applied")
+        folder.seen = await folder.owned(HOST, [])
+        await store.write(HOST, zone_says(1, present=True))
+        await region.state(delta(inventory=2, present=False))
+        await becomes(store, shows("Applied", "Retained"), "retained")
+        await store.write(HOST, zone_says(2, present=False, minutes_ago=2))
+        store.say(reconcile="now")
+        folder.noticed(HOST)
+        await becomes(store, lambda applied: applied.reconciled == "now", "planned again")
+        assert len(region.files()) == 1, "gone once more since: that statement is still to come"
+        await store.write(HOST, zone_says(1, present=False, minutes_ago=2))
+        folder.noticed(HOST)
+        await until(lambda: not region.files(), "and as soon as the record has it gone, that goes")
 
 
 async def test_a_person_who_asks_is_answered_once_everything_was_looked_at_and_done(

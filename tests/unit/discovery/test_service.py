@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
@@ -140,6 +141,31 @@ async def test_what_went_while_nobody_looked_is_stated_gone_after_a_restart(scen
     async with scene.discovery():
         await becomes(lambda: scene.of("vc-b-0")[-1].revision.epoch == 3, "gone ones are restated too")
     assert not scene.of("vc-b-0")[-1].present
+
+
+async def test_since_when_one_is_gone_outlives_restarts_and_ends_when_it_is_back(scene: Scene) -> None:
+    def since() -> datetime | None:
+        section = scene.store.records[fqdn("vc-b-0")].discovered
+        assert section is not None
+        return section.gone_since
+
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        assert since() is None
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: not scene.of("vc-b-0")[-1].present, "the one that went")
+    long_ago = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    section = scene.store.records[fqdn("vc-b-0")].discovered
+    assert section is not None
+    assert section.gone_since is not None
+    await scene.store.write(fqdn("vc-b-0"), section.model_copy(update={"gone_since": long_ago}))
+    async with scene.discovery():
+        await becomes(lambda: scene.of("vc-b-0")[-1].revision.epoch == 2, "restated")
+        assert since() == long_ago
+        scene.zone.hold(TWO)
+        await becomes(lambda: scene.of("vc-b-0")[-1].present, "back")
+        assert since() is None
 
 
 async def test_killed_after_recording_and_before_publishing_loses_nothing(scene: Scene) -> None:

@@ -168,7 +168,7 @@ class Reconciler:
         Raises Superseded, Frozen, Changed: the record is not what was planned by, and TransientError.
         """
         assert state.delta is not None
-        planned_by, orders = acting_on(state, state.applied), state.orders
+        planned_by, orders, gone_since = acting_on(state, state.applied), state.orders, state.gone_since
 
         def acting(applied: Applied | None) -> Applied | None:
             base = acting_on(state, applied)
@@ -186,6 +186,8 @@ class Reconciler:
             raise Superseded
         if state.orders != orders:
             raise Changed(f"something was said about {state.host} since it was planned")
+        if state.gone_since != gone_since:
+            raise Changed(f"DNS says something else of {state.host} since it was planned")
         self._freeze.check()
 
     def _plan(self, state: VCenterState) -> Plan:

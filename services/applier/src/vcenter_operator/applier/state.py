@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from math import inf
 
 from vcenter_operator.applier.core.decisions import Memory, Plan, Refusal
@@ -100,6 +101,14 @@ class VCenterState:
         return self.record.orders if self.record else Orders()
 
     @property
+    def gone_since(self) -> datetime | None:
+        """Since when DNS lacks it by the record, if that has no other statement than the one that came down to here."""
+        discovered = self.record.discovered if self.record else None
+        if discovered is None or discovered.present or self.delta is None:
+            return None
+        return discovered.gone_since if discovered.revision == self.delta.provenance.zone.revision else None
+
+    @property
     def to_answer(self) -> str | None:
         """What a person asked to be reconciled by, and was not answered yet."""
         asked = self.orders.reconcile
@@ -135,7 +144,7 @@ class VCenterState:
             held=frozenset(applied.held if applied else ()),
             hold=applied.hold if applied else 0,
             approved=frozenset((one.id, one.uid) for one in applied.approved) if applied else frozenset(),
-            gone_since=applied.gone_since if applied else None,
+            gone_since=self.gone_since,
             samples=applied.samples if applied else (),
             refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()} | self._put_off(),
             bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),

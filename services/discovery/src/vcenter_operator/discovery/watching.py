@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Bus, Ownership
@@ -254,8 +255,13 @@ class ZoneWatch:
             )
             log.info("vCenter", vcenter=host, present=change.present, serial=serial, revision=str(revision))
             self._stated[host] = sighting
+            before = self._known.get(host)
             self._known[host] = Discovered(
-                present=sighting.present, serial=serial, revision=revision, addresses=sighting.addresses
+                present=sighting.present,
+                serial=serial,
+                revision=revision,
+                addresses=sighting.addresses,
+                gone_since=None if sighting.present else (before and before.gone_since) or _now(),
             )
             self._outbox.state(change, self._section(host))
         self.vcenters = {host: sighting.present for host, sighting in self._stated.items()}
@@ -312,6 +318,10 @@ class ZoneWatch:
             return conditions.unreadable(self._reading.trouble)
         tell = conditions.in_zone if known.present else conditions.not_in_zone
         return tell(self._domain, known.serial)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _jittered(seconds: float) -> float:

@@ -43,6 +43,8 @@ class Discovered(Section):
     serial: int
     revision: Revision
     addresses: tuple[str, ...] = ()
+    gone_since: datetime | None = None
+    """When a complete zone was first seen without it; None: it is in the zone."""
 
 
 class RecordedCluster(Fact):
@@ -124,8 +126,6 @@ class Applied(Section):
     """The digest of what is held: what a person releases."""
     approved: tuple[ApprovedRemoval, ...] = ()
     """What a person released, and is not deleted yet."""
-    gone_since: datetime | None = None
-    """When it was first acted on that the vCenter is gone from DNS; None: it is not gone."""
     policy: PolicyName | None = None
     """What is carried out of plans; None: not planned yet."""
     suspended: bool = False

@@ -54,7 +54,7 @@ class Memory:
     approved: frozenset[Instance] = frozenset()
     """What a person released."""
     gone_since: datetime | None = None
-    """Since when the record shows the vCenter gone from DNS."""
+    """Since when DNS lacks the vCenter, if the record says so of the very statement that the delta was made from."""
     samples: tuple[OwnedSample, ...] = ()
     refused: Mapping[ObjectId, Refusal] = field(default_factory=dict)
     bodies: frozenset[tuple[ObjectId, str]] = frozenset()

@@ -49,10 +49,12 @@ def _gone(
 ) -> Plan:
     """A vCenter that is gone keeps all that it owns, but for what another one has claimed; if so told, for a while.
 
-    Until the record shows since when it is gone, nothing goes.
+    Nothing goes that the record does not say of: DNS may have it again, and nothing could be read or rendered since.
     """
-    until = (memory.gone_since or now) + policy.gone_after if policy.when_gone is WhenGone.DELETE else None
-    if until is not None and memory.gone_since is not None and now >= until:
+    until = None
+    if memory.gone_since is not None and policy.when_gone is WhenGone.DELETE:
+        until = memory.gone_since + policy.gone_after
+    if until is not None and now >= until:
         sorting = _Sorting(delta, memory, policy)
         for object_id, one in owned.items():
             sorting.unwanted(object_id, one)

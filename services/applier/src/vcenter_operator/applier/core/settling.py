@@ -41,8 +41,6 @@ def section(
         "last_change": now.replace(microsecond=0) if outcome.changed else applied.last_change,
         "policy": plan.policy,
         "suspended": plan.suspended,
-        # Whole seconds, as the record keeps it.
-        "gone_since": None if delta.present else applied.gone_since or now.replace(microsecond=0),
     }
     if plan.retaining:
         # What was held is held no more: the same set later on is another plan.
