@@ -146,6 +146,14 @@ async def test_whoever_applies_it_is_told_what_is_wrong(place: Namespace, kubern
     assert "Vault" in await said(options=options(**{LATER_CAPABILITY: True}), template="x")
     assert await said(options=options(), template="x") == ""
 
+    stored = place.template(options=options(), template="x")
+    await place.api.apply(
+        TEMPLATES.path("nova", namespace=place.name), stored, field_manager="kubectl-client-side-apply"
+    )
+    assert "'clutser'" not in await said(options=options(), template="y")
+    edited = await said(options=options() | {"scope": "clutser"}, template="x")
+    assert "everything that it yielded until now is deleted" in edited
+
 
 BAD: dict[str, dict[str, Any]] = {
     "nothing": {},

@@ -336,10 +336,13 @@ async def test_a_person_who_asks_is_not_answered_before_it_is_done(
         await region.state(delta(1))
         await becomes(store, shows("Applied", "AsStated"), "applied")
         folder.before = fail
+        folder.seen = await folder.owned(HOST, [])
+        looks = folder.looks
         store.say(reconcile="first")
         await region.state(delta(1, 2, inventory=2))
         await becomes(store, lambda applied: applied.reconciled == "first", "answered")
         assert (tries >= 8, files(region)) == (True, ["d1", "d2"])
+        assert folder.looks == looks + 1, "once for a word, not for every attempt"
 
 
 async def test_what_people_write_in_a_folders_record_is_read_and_stays(region: Region) -> None:

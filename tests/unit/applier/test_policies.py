@@ -117,7 +117,7 @@ def test_a_suspended_vcenter_is_left_alone_and_says_so_though_nothing_is_to_be_d
     assert conditions(made(Orders(suspended=True)), Outcome())[0].reason == "Suspended"
     idle = decide({}, delta(), Memory(), Policy(), Orders(suspended=True), NOW)
     shown = conditions(idle, Outcome())[0]
-    assert (shown.reason, shown.message) == ("AsStated", "the vCenter is suspended")
+    assert (shown.status, shown.reason, shown.message) == ("True", "Suspended", "the vCenter is suspended")
 
 
 def test_a_suspended_template_keeps_its_own_objects_and_no_others() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.applier.given import (
     CINDER,
+    HOST,
     NOVA,
     NOW,
     TEMPLATES,
@@ -19,12 +20,14 @@ from tests.unit.applier.given import (
     secret,
 )
 from vcenter_operator.applier.core.budget import Budget
+from vcenter_operator.applier.core.conditions import conditions
 from vcenter_operator.applier.core.decisions import Memory, Plan, Policy
 from vcenter_operator.applier.core.outcome import Failure, Outcome
 from vcenter_operator.applier.core.plan import plan
-from vcenter_operator.applier.core.settling import section
+from vcenter_operator.applier.core.settling import section, without_a_plan
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import ManifestDelta
+from vcenter_operator.common.record.document import section_status
 from vcenter_operator.common.record.port import Applied
 
 AGENTS = {number: deployment(f"agent-bb{number}") for number in range(1, 10)}
@@ -88,3 +91,31 @@ def test_what_is_wanted_again_is_not_declared_any_more(settled: Applied) -> None
     failing = concluded(settled, edit, Outcome(interrupted="the API server is away"))
     wanted: tuple[ObjectId, ...] = concluded(failing, yields(*AGENTS, templates=EDITED), Outcome()).declared
     assert wanted == ()
+
+
+def test_what_is_held_is_still_held_where_nobody_can_say_what_there_is(settled: Applied) -> None:
+    held = concluded(settled, yields(1), Outcome())
+    assert len(held.held) == 8
+
+    broken = without_a_plan(held, Outcome(interrupted="deployments cannot be listed: Forbidden"))
+
+    assert {each.type: (each.status, each.reason) for each in broken.conditions} == {
+        "Applied": ("False", "Retrying"),
+        "DeletionHeld": ("True", "BeyondBudget"),
+    }
+    assert (broken.held, broken.held_plan) == (held.held, held.held_plan)
+
+
+def test_nothing_is_shown_as_held_of_a_vcenter_that_keeps_all_since_it_is_gone(settled: Applied) -> None:
+    held = concluded(settled, yields(1), Outcome())
+    gone = concluded(held, delta({}, present=False), Outcome())
+    assert section_status({}, held, NOW)["applier"]["heldCount"] == 8
+    assert section_status({}, gone, NOW)["applier"]["heldCount"] == 0
+    assert gone.held, "and none of it is declared when it is back"
+
+
+def test_the_word_that_releases_is_shown_however_long_the_names_are() -> None:
+    long = [deployment("n" * 240 + str(number)) for number in range(5)]
+    there = existing(*(owned(each, unit=cluster(number)) for number, each in enumerate(long)))
+    held = plan(there, delta({}, units=[cluster(9)]), Memory(dict(TEMPLATES), "i1"), Policy(), NOW)
+    assert f"approve {HOST} --plan {held.held_plan}" in conditions(held, Outcome())[1].message

@@ -37,8 +37,14 @@ def ready(*changed: dict[str, Any], without: str = "") -> tuple[str, str, str]:
 
 
 def test_all_well_is_ready() -> None:
-    assert ready() == ("True", "AsStated", "")
-    assert ready(condition("OfALaterVersion", "False", "Odd")) == ("True", "AsStated", "")
+    as_stated = condition("Applied", "True", "AsStated")
+    assert ready(as_stated) == ("True", "AsStated", "")
+    assert ready(as_stated, condition("OfALaterVersion", "False", "Odd")) == ("True", "AsStated", "")
+
+
+def test_ready_says_that_a_person_left_something_undone() -> None:
+    suspended = condition("Applied", "True", "Suspended", "the vCenter is suspended")
+    assert ready(suspended) == ("True", "Suspended", "the vCenter is suspended")
 
 
 @pytest.mark.parametrize("kind", ["Discovered", "Connected", "Collected", "Rendered", "Applied"])

@@ -10,11 +10,10 @@ from datetime import datetime
 
 from vcenter_operator.applier.acting import Result
 from vcenter_operator.applier.core.budget import Budget
-from vcenter_operator.applier.core.conditions import conditions
 from vcenter_operator.applier.core.decisions import Plan
 from vcenter_operator.applier.core.describe import describe_object, summarize
 from vcenter_operator.applier.core.outcome import Outcome
-from vcenter_operator.applier.core.settling import section
+from vcenter_operator.applier.core.settling import section, without_a_plan
 from vcenter_operator.applier.ports import Frozen, OnPlan
 from vcenter_operator.applier.recording import Recorder, acting_on
 from vcenter_operator.applier.state import LEFT, VCenterState
@@ -100,8 +99,9 @@ class Concluding:
             if intended is not None:
                 await self.conclude(state, intended, outcome, done)
                 return
-            shown = conditions(Plan(state.host), outcome)
-            await self._recorder.store(
-                state,
-                lambda applied: (base := acting_on(state, applied)) and base.model_copy(update={"conditions": shown}),
-            )
+
+            def broken(applied: Applied | None) -> Applied | None:
+                base = acting_on(state, applied)
+                return base and without_a_plan(base, outcome)
+
+            await self._recorder.store(state, broken)

@@ -86,11 +86,14 @@ class Reconciler:
         try:
             if again:
                 await self._recorder.keep(state)
-            if (token := state.to_answer) is not None:
-                state.refused, afresh = {}, True
+            token = state.to_answer
+            if newly_asked := token is not None and token != state.heeded:
+                state.refused = {}
             # What was noticed may not be known: one of the watches may be interrupted.
-            if afresh or (not self._looking.know(state) and (again or state.holdings is None)):
+            known = self._looking.know(state)
+            if afresh or newly_asked or (not known and (again or state.holdings is None)):
                 await self.look(state)
+            state.heeded = token
             intended = await self._heeded(state, self._plan(state))
             if not intended.quiet:
                 intended = await self._act(state, intended, done)

@@ -45,6 +45,8 @@ class VCenterState:
     """What others edited, and is to be put right, as of the last plan."""
     paused: dict[ObjectId, float] = field(default_factory=dict)
     """What others undid and is not put right yet, and when (monotonic) it is, as of the last plan."""
+    heeded: str | None = None
+    """The `reconcile` annotation for which what was refused is tried again and everything was looked at."""
     noticed: bool = False
     """Something of what it owns was changed by somebody else."""
     delta: ManifestDelta | None = None

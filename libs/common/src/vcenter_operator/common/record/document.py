@@ -53,7 +53,7 @@ def section_status(status: Mapping[str, Any], section: Section, now: datetime) -
     if isinstance(section, Collected):
         fields["clusterCount"] = len(section.clusters)
     if isinstance(section, Applied):
-        fields["heldCount"] = len(section.held)
+        fields["heldCount"] = len(section.held) if section.held_plan is not None else 0  # else it is memory alone
     if own:
         fields[_CONDITION_TYPES] = sorted(own)
     return {section.stage.value: fields, "conditions": conditions}

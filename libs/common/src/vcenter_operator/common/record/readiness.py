@@ -39,7 +39,7 @@ def readiness(conditions: Iterable[Mapping[str, Any]]) -> Condition:
                 return _as(status, condition)
     if missing := [kind.lower() for kind in _IN_ORDER if kind not in stated]:
         return _as("Unknown", {"reason": "Starting", "message": f"not yet {', '.join(missing)}"})
-    return _as("True", {"reason": "AsStated", "message": ""})
+    return _as("True", stated["Applied"])  # with what a policy or a suspension would leave undone
 
 
 def _as(status: str, condition: Mapping[str, Any], *, reason: str | None = None) -> Condition:

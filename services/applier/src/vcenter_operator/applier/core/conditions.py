@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vcenter_operator.applier.core.decisions import Left, Plan
+from vcenter_operator.applier.core.decisions import Left, Plan, Withheld
 from vcenter_operator.applier.core.describe import describe_object
 from vcenter_operator.applier.core.outcome import Failure, Outcome
 from vcenter_operator.common.record.orders import PolicyName
@@ -18,6 +18,11 @@ _LONGEST = 800
 def conditions(plan: Plan, outcome: Outcome) -> tuple[Condition, ...]:
     """Applied and DeletionHeld. The texts stay the same while the state does, and have no secrets."""
     return _applied(plan, outcome), _held(plan)
+
+
+def unplanned(outcome: Outcome) -> Condition:
+    """Applied, where nothing could be planned."""
+    return _applied(Plan(host=""), outcome)
 
 
 def _applied(plan: Plan, outcome: Outcome) -> Condition:
@@ -38,9 +43,8 @@ def _applied(plan: Plan, outcome: Outcome) -> Condition:
     if not plan.present:
         return _condition("Applied", "Unknown", "Gone", "gone from DNS, and its time of grace is over")
     left = [_left(plan.unknown)] if plan.unknown else []
-    return _condition(
-        "Applied", "True", "PartlyUnknown" if left else "AsStated", "; ".join([*_restrictions(plan), *left])
-    )
+    reason = "PartlyUnknown" if left else _restricted(plan) or "AsStated"
+    return _condition("Applied", "True", reason, "; ".join([*_restrictions(plan), *left]))
 
 
 def _failed(plan: Plan, outcome: Outcome) -> Condition | None:
@@ -58,6 +62,14 @@ def _failed(plan: Plan, outcome: Outcome) -> Condition | None:
 def _retained(plan: Plan) -> str:
     until = f" until {plan.retained_until:%Y-%m-%d %H:%M} UTC" if plan.retained_until is not None else ""
     return f"gone from DNS; {plan.unchanged} objects are retained{until}"
+
+
+def _restricted(plan: Plan) -> str | None:
+    """The reason that says at a glance that not everything would be done."""
+    if plan.suspended:
+        return Withheld.SUSPENDED.value
+    policies = {PolicyName.OBSERVE: Withheld.OBSERVING, PolicyName.UPSERT_ONLY: Withheld.UPSERT_ONLY}
+    return policies[plan.policy].value if plan.policy in policies else None
 
 
 def _restrictions(plan: Plan) -> list[str]:
@@ -85,7 +97,8 @@ def _held(plan: Plan) -> Condition:
     names = ", ".join(describe_object(removal.id) for removal in plan.held[:_SHOWN])
     other = f"; the approval of {plan.other_word[:64]} is for another plan" if plan.other_word else ""
     release = f"release exactly these with `vcenter-operator approve {plan.host} --plan {plan.held_plan}`"
-    message = f"{plan.held[0].reason}: {names}{_more(plan.held)}; {release}{other}"
+    # Names may be long: what a person has to do stands before them.
+    message = f"{plan.held[0].reason}; {release}{other}: {names}{_more(plan.held)}"
     return _condition("DeletionHeld", "True", "BeyondBudget", message)
 
 

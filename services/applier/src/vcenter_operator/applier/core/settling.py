@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vcenter_operator.applier.core.budget import Budget, remembered
-from vcenter_operator.applier.core.conditions import conditions
+from vcenter_operator.applier.core.conditions import conditions, unplanned
 from vcenter_operator.applier.core.decisions import Plan, Removal
 from vcenter_operator.applier.core.outcome import Outcome
 from vcenter_operator.common.messages import ManifestDelta
@@ -64,6 +64,12 @@ def section(
             ),
         }
     )
+
+
+def without_a_plan(applied: Applied, outcome: Outcome) -> Applied:
+    """The section where it was not known what there is: what is held is held as before."""
+    shown = {condition.type: condition for condition in (*applied.conditions, unplanned(outcome))}
+    return applied.model_copy(update={"conditions": tuple(shown.values())})
 
 
 def _settled(applied: Applied, delta: ManifestDelta, plan: Plan, outcome: Outcome) -> dict[str, object]:
