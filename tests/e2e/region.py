@@ -11,16 +11,19 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.processes import Fleet
+from tests.e2e.processes import Fleet, Service
 from tests.stack.errors import StackError
 from tests.waiting import eventually
 from vcenter_operator.common import labels
+from vcenter_operator.common.identity import partition_of
 from vcenter_operator.common.kubernetes import crds
+from vcenter_operator.common.kubernetes.leases import lease_name
 from vcenter_operator.common.masterpassword import derive_password
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "site" / "manifests"
 SEED = "a seed for tests"
 USERNAME = "m3nova"
+PARTITIONS = 4
 BUS_KEY = base64.b64encode(b"a key of the end-to-end tests").decode()
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TEMPLATES = f"/apis/{labels.GROUP}/v1/vcenter-templates"
@@ -127,6 +130,27 @@ class Region:
             datacenter, f"productionbb{number:03}", [f"eph_bb{number:03}_ds01"], ["Management", f"br-bb{number:03}"]
         )
 
+    def change_password(self, seed: str) -> None:
+        """The Secret has another password, and the vCenters the accounts that follow from it."""
+        self.seed = seed
+        for vcenter in self.vcenters.values():
+            vcenter.set_password(derive_password(USERNAME, seed, vcenter.fqdn))
+        self.put_secret()
+
+    def credentials(self, cluster: int, vcenter: str) -> bool:
+        """Whether the Secret of a cluster's agent has the password that follows from the present seed."""
+        secret = self.objects()[f"Secret/nova-compute-bb{cluster}-credentials"]["data"]["nova-compute-secrets.conf"]
+        password = derive_password(USERNAME, self.seed, self.vcenters[vcenter].fqdn)
+        return password.replace("$", "$$") in base64.b64decode(secret).decode()
+
+    def owner(self, fleet: Fleet, stage: str, vcenter: str) -> Service:
+        """The replica that owns the vCenter's partition, as the Lease of its epoch names it."""
+        partition = 0 if stage == "discovery" else partition_of(f"{vcenter}.{self.zone.zone}", PARTITIONS)
+        leases = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
+        lease = self.kubernetes.request("GET", f"{leases}/{lease_name(f'{stage}-{partition}')}")
+        pid = int(lease["spec"]["holderIdentity"].rpartition("-")[2])
+        return next(service for service in fleet[stage] if service.process.pid == pid)
+
     def environment(self, kubeconfig: str | None = None, **settings: str) -> dict[str, str]:
         """What a process of the operator is told."""
         return {
@@ -138,7 +162,7 @@ class Region:
                 for key, value in {
                     "bus": self.amqp_url,
                     "namespace": self.namespace,
-                    "partitions": "4",
+                    "partitions": str(PARTITIONS),
                     "heartbeat": "2",
                     "vcenter_port": str(next(iter(self.vcenters.values())).port),
                     "vcenter_ca": str(next(iter(self.vcenters.values())).ca),

@@ -65,10 +65,45 @@ def test_a_stage_is_killed_during_a_change(region: Region, stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_one_of_two_replicas_is_killed_during_a_change(region: Region, stage: str) -> None:
+def test_a_stage_is_killed_while_things_go(region: Region, stage: str) -> None:
+    """A vCenter leaves the zone, a template is deleted, and the password of the Secret changes."""
+    region.vcenter("vc-b-0", "QA-DE-1B", clusters=2)
+    region.vcenter("vc-a-0", clusters=2, block=30)
+    fleet = region.fleet()
+    region.expect(of_cluster(10, 11, 30, 31), of_zone("qa-de-1a", "qa-de-1b"))
+    retained = {key: value for key, value in region.versions().items() if key in of_cluster(10, 11)}
+    (service,) = fleet[stage]
+    region.zone.remove("vc-b-0")
+    service.kill()
+    service.start()
+    eventually(
+        lambda: region.condition("vc-b-0", "Applied").get("reason") == "Retained",
+        "the vCenter is gone, and what it had retained",
+        otherwise=region.logs,
+    )
+    region.delete("VCenterTemplate", "neutron-dvs-agent")
+    service.kill()
+    region.change_password("another seed")
+    service.start()
+
+    agents = {name for name in of_cluster(30, 31) if "neutron" in name}
+    region.expect(of_cluster(10, 11), of_cluster(30, 31) - agents, of_zone("qa-de-1a", "qa-de-1b"), within=90)
+    eventually(
+        lambda: region.credentials(30, "vc-a-0") and region.credentials(31, "vc-a-0"),
+        "the new password is in the Secrets of the agents",
+        otherwise=region.logs,
+    )
+    assert region.condition("vc-b-0", "Discovered")["reason"] == "NotInZone"
+    kept = {key: value for key, value in region.versions().items() if key in of_cluster(10, 11)}
+    assert kept == retained
+    fleet.check_alive()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_owner_of_two_replicas_is_killed_during_a_change(region: Region, stage: str) -> None:
     fleet = prepared(region, replicas=2)
+    victim = region.owner(fleet, stage, "vc-a-0")
     change_everything(region)
-    victim = fleet[stage][0]
     victim.kill()
     expect_everything(region)
     victim.start()
@@ -89,7 +124,7 @@ def test_all_are_killed_at_once_and_what_went_meanwhile_is_dealt_with(region: Re
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_replica_that_hangs_is_replaced_and_does_no_harm_when_it_wakes(region: Region, stage: str) -> None:
     fleet = prepared(region, replicas=2)
-    hung = fleet[stage][0]
+    hung = region.owner(fleet, stage, "vc-a-0")
     hung.pause()
     change_everything(region)
     expect_everything(region)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.region import USERNAME, Region, of_cluster, of_zone
+from tests.e2e.region import Region, of_cluster, of_zone
 from tests.waiting import eventually
 from vcenter_operator.common import labels
-from vcenter_operator.common.masterpassword import derive_password
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes")
 
@@ -79,19 +78,12 @@ def test_from_the_zone_to_the_cluster(region: Region) -> None:
     )
 
     # The Secret's password is changed: the credentials in the manifests follow, and the vCenters are logged on to anew.
-    region.seed = "another seed"
-    for vcenter in region.vcenters.values():
-        vcenter.set_password(derive_password(USERNAME, region.seed, vcenter.fqdn))
-    region.put_secret()
-    password = derive_password(USERNAME, region.seed, a.fqdn)
-
-    def renewed() -> bool:
-        import base64
-
-        secret = region.objects()["Secret/nova-compute-bb10-credentials"]["data"]["nova-compute-secrets.conf"]
-        return password.replace("$", "$$") in base64.b64decode(secret).decode()
-
-    eventually(renewed, "the new password is in the Secret of the agent", otherwise=region.logs)
+    region.change_password("another seed")
+    eventually(
+        lambda: region.credentials(10, "vc-a-0"),
+        "the new password is in the Secret of the agent",
+        otherwise=region.logs,
+    )
     a.expire_sessions()
     region.cluster("vc-a-0", 13)
     eventually(
