@@ -14,6 +14,7 @@ from vcenter_operator.common import wire
 from vcenter_operator.common.errors import MalformedMessage, NewerSchema, PermanentError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 from vcenter_operator.common.messages import (
+    REASON_AT_MOST,
     Cluster,
     ClusterRole,
     DnsChange,
@@ -31,6 +32,8 @@ from vcenter_operator.common.messages import (
 )
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+anything = st.text(max_size=20) | st.just("\ud800") | st.integers(0, 2).map(lambda more: "x" * (REASON_AT_MOST + more))
+"""What others say: with halves of surrogate pairs, and too long."""
 name = text.filter(bool)
 part = text.filter(lambda value: "/" not in value)
 count = st.integers(0, 2**63 - 1)
@@ -46,7 +49,7 @@ clusters = st.builds(
     datastore_hagroup_regex=st.none() | text, bridge=st.none() | text, physical=st.none() | text,
 )  # fmt: skip
 unknown_clusters = st.builds(
-    UnknownCluster, moid=text, role=roles, cluster_name=text, availability_zone=text, reason=text
+    UnknownCluster, moid=text, role=roles, cluster_name=text, availability_zone=text, reason=anything
 )
 
 
@@ -64,7 +67,7 @@ inventories = st.builds(
 )  # fmt: skip
 provenances = st.builds(Provenance, zone=zones, inventory=revisions, templates=count, cells=count, config=count)
 entries = st.builds(IndexEntry, digest=text, template=text, unit=units)
-unknowns = st.builds(Unknown, template=st.none() | text, unit=st.none() | units, reason=text)
+unknowns = st.builds(Unknown, template=st.none() | text, unit=st.none() | units, reason=anything)
 requests = st.builds(
     ResyncRequest, stage=st.sampled_from(Stage), partition=count, host=st.none() | name, objects=several(object_ids),
     trace=traces,
@@ -100,6 +103,26 @@ def test_a_message_arrives_as_it_was_sent(message: Any) -> None:
     arrived = wire.decode(wire.encode(message))
     assert arrived == message
     assert type(arrived) is type(message)
+
+
+@given(inventories, deltas(), st.text(alphabet=["a", "/", "\ud800", "\udfff"], min_size=1))
+def test_what_cannot_be_sent_is_said_and_nothing_else_raised(
+    inventory: Inventory, delta: ManifestDelta, odd: str
+) -> None:
+    cluster = Cluster(
+        moid="", role=ClusterRole.STORAGE, cluster_name=odd, name="", availability_zone="", datastore_regex=""
+    )
+    unit = Unit("cluster", "az", odd)
+    for message in (
+        inventory.model_copy(update={"clusters": (cluster,)}),
+        delta.model_copy(update={"units": (unit,)}),
+        delta.model_copy(update={"templates": {odd: 2**64}}),
+        delta.model_copy(update={"suspended": (odd,)}),
+    ):
+        with suppress(PermanentError):
+            wire.decode(wire.encode(message))
+    with pytest.raises(PermanentError, match="a ManifestDelta holds what cannot be sent: UnicodeEncodeError"):
+        wire.encode(delta.model_copy(update={"suspended": ("\ud800",)}))
 
 
 @given(st.binary() | values.map(lambda value: msgpack.packb(value, unicode_errors="surrogatepass")))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.renderer.region import configmap, resource
+from vcenter_operator.common.messages import REASON_AT_MOST
 from vcenter_operator.renderer.core import environment
 from vcenter_operator.renderer.core.environment import Library
 from vcenter_operator.renderer.core.failures import Failure
@@ -297,3 +298,21 @@ def test_a_failure_never_repeats_a_value(text: str) -> None:
     found = str(failure(resource("main", text)))
     assert PASSWORD not in found
     assert not any(PASSWORD[at : at + 5] in found for at in range(len(PASSWORD) - 4))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{% include "\ud800" %}',
+        r'{% include ["\ud800"] %}',
+        r'{{ {}["\ud800"].y }}',
+        r'{{ "\ud800" | render }}',
+        "{% " + "A" * 1_000_000 + " %}",
+        "{{ name | " + "f" * 1_000_000 + " }}",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {'" + "k" * 100_000 + "\ud800': a: b}",
+    ],
+)
+def test_a_failure_fits_into_a_message_whatever_it_quotes(text: str) -> None:
+    reason = failure(resource("main", text)).reason
+    assert reason.encode()
+    assert len(reason) <= REASON_AT_MOST

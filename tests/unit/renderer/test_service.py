@@ -239,6 +239,17 @@ async def test_a_broken_template_is_unknown_logged_once_and_mended(scene: Scene)
     assert [each["event"] for each in logs].count("all templates render again") == 1
 
 
+async def test_a_failure_that_quotes_what_cannot_be_sent_stops_no_other_template(scene: Scene) -> None:
+    odd = resource("odd", r'{% include "\ud800" %}')
+    endless = resource("endless", "{% " + "A" * 1_500_000 + " %}", scope="cluster")
+    async with scene.renderer(nova(), odd, endless, resource("scope", 1, scope="s" * 1_500_000)):
+        await scene.tell()
+        delta = await scene.delta(1)
+        await becomes(lambda: scene.applier.statements == [delta], "it arrived")
+    assert {each.name for each in delta.index} == {"nova-bb1", "nova-bb2"}
+    assert {each.template for each in delta.unknown} == {"monsoon3/odd", "monsoon3/endless", "monsoon3/scope"}
+
+
 async def test_a_runaway_template_is_unknown_and_holds_up_no_other_vcenter(scene: Scene) -> None:
     """With the real engine: vc-a-0 runs it, and vc-b-0 is stated meanwhile."""
     loops = "{% for i in range(9999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"

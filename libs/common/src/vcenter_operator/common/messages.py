@@ -10,11 +10,21 @@ import uuid
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 
 SCHEMA = 1
+REASON_AT_MOST = 500
+"""Characters of a reason: there may be one for each template and cluster of a vCenter in one message."""
 
 
 class Stage(StrEnum):
@@ -30,6 +40,13 @@ def _parsed(kind: type[ObjectId] | type[Unit]) -> BeforeValidator:
     return BeforeValidator(lambda value: kind.parse(value) if isinstance(value, str) else value)
 
 
+def as_reason(text: str) -> str:
+    """Words that are not ours, fit to travel: of a bounded length, and `?` for what is half of a surrogate pair."""
+    short = text if len(text) <= REASON_AT_MOST else f"{text[: REASON_AT_MOST - 1]}…"
+    return short.encode("utf-8", "replace").decode()
+
+
+Reason = Annotated[str, AfterValidator(as_reason)]
 ObjectKey = Annotated[ObjectId, _parsed(ObjectId), PlainSerializer(str, return_type=str)]
 UnitKey = Annotated[Unit, _parsed(Unit), PlainSerializer(str, return_type=str)]
 
@@ -138,7 +155,7 @@ class UnknownCluster(Fact):
     role: ClusterRole
     cluster_name: str
     availability_zone: str
-    reason: str
+    reason: Reason
 
     @property
     def unit(self) -> Unit:
@@ -206,7 +223,7 @@ class Unknown(Fact):
 
     template: str | None
     unit: UnitKey | None
-    reason: str
+    reason: Reason
 
     def covers(self, template: str, unit: Unit) -> bool:
         """Whether an object of this template and unit is unknown."""

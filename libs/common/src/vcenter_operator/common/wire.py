@@ -35,11 +35,15 @@ _KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in (DnsChange, Inv
 
 
 def encode(message: Statement | ResyncRequest) -> bytes:
-    """The message as it travels. Raises PermanentError where it is larger than the bus takes."""
-    fields = {name: value for name, value in message.model_dump().items() if _ADDED.get(name, _SAID) != value}
-    packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": type(message).__name__, **fields})
+    """The message as it travels. Raises PermanentError where it holds what cannot, or is larger than the bus takes."""
+    kind = type(message).__name__
+    try:
+        fields = {name: value for name, value in message.model_dump().items() if _ADDED.get(name, _SAID) != value}
+        packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": kind, **fields})
+    except (ValueError, OverflowError) as error:  # halves of surrogate pairs, numbers of more than 64 bits
+        raise PermanentError(f"a {kind} holds what cannot be sent: {type(error).__name__}") from None
     if len(packed) > MAX_BYTES:
-        raise PermanentError(f"a {type(message).__name__} of {len(packed)} bytes: the bus takes {MAX_BYTES} at most")
+        raise PermanentError(f"a {kind} of {len(packed)} bytes: the bus takes {MAX_BYTES} at most")
     return packed
 
 

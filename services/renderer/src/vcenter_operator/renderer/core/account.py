@@ -24,8 +24,6 @@ _NAMED = 3
 """How many failures are told of."""
 _COLUMN = 200
 """Characters of a problem, which is a column of `kubectl get vct`; the condition says all of it."""
-_LONGEST = 400
-"""Characters of a failure's reason."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def _failure(host: str, unit: Unit, failure: Failure) -> dict[str, Any]:
         "cluster": unit.cluster or None,
         "template": failure.path,
         "line": failure.line,
-        "reason": failure.reason[:_LONGEST],
+        "reason": failure.reason,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

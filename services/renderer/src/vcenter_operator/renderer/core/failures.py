@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from jinja2 import Template, TemplateError, TemplateNotFound, TemplateSyntaxError
 
+from vcenter_operator.common.messages import as_reason
+
 _HAVE_NO_VALUES = (TemplateError, TypeError, AttributeError, ZeroDivisionError)
 """Their messages speak of names and types. Any other error's message may repeat a value, perhaps a password."""
 _QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
@@ -19,7 +21,7 @@ _PATH = re.compile(r"vcenter_[\w.-]+/[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong, in words."""
+    """What went wrong, in words. What they quote of a template is cut to what a message may carry."""
 
     reason: str
     path: str | None = None
@@ -28,6 +30,9 @@ class Failure:
     """Line of that template, from 1."""
     passing: bool = False
     """Whether the same input may do better at another time: it took too long, or the process ended."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", as_reason(self.reason))
 
     def __str__(self) -> str:
         where = self.path or ""
