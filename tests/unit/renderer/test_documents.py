@@ -32,6 +32,9 @@ REFUSED = {
     head() + "metadata: {name: a/b}": (7, "'a/b' cannot be a name"),
     head() + "metadata: {name: -a}": (7, "'-a' cannot be a name"),
     head() + "metadata: {name: " + "a" * 254 + "}": (7, "cannot be a name"),
+    head("K" * 64) + "metadata: {name: x}": (6, "has no kind"),
+    head(version="g" * 254 + "/v1") + "metadata: {name: x}": (5, "has no apiVersion"),
+    head("Role", "rbac.authorization.k8s.io/v1") + "metadata: {name: " + "a" * 254 + "}": (7, "cannot be a name"),
     head() + "metadata:\n  name: x\n  labels: [a]": (9, "document 2 (ConfigMap x): metadata.labels is not a mapping"),
     head() + "metadata: {name: x, annotations: a}": (7, "metadata.annotations is not a mapping"),
     head("Role", "rbac.authorization.k8s.io/v1") + "metadata: {name: 'a%b'}": (7, "'a%b' cannot be a name"),
@@ -71,6 +74,37 @@ def test_aliases_within_aliases_are_not_expanded_without_end() -> None:
     text = head() + "metadata: {name: x}\na0: &a0 ha\n" + "\n".join(laughs)
     with pytest.raises(DocumentError, match="too big or too deep"):
         parse_documents(text, "monsoon3", Policy())
+
+
+@pytest.mark.parametrize("item", ["*long", "{k: *long}", "{? *long : x}"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_aliases_do_not_multiply_a_long_text(item: str, plain: bool) -> None:
+    text = f"{head()}metadata: {{name: x}}\nodd: {'a' if plain else '2026-01-01'}\nlong: &long {'x' * 100_000}\n"
+    with pytest.raises(DocumentError, match="too big or too deep"):
+        parse_documents(text + "data:\n" + f"- {item}\n" * 300, "monsoon3", Policy())
+
+
+def test_an_object_that_kubernetes_cannot_store_is_refused_and_its_size_is_told() -> None:
+    """What is just below may be refused by the API server; what is above always is, and holds up other objects."""
+    for character, fits in (("x", 1_500_000), ("\u00e9", 750_000), ("\t", 750_000)):
+        start = f'{GOOD}{head()}metadata: {{name: big}}\ndata: {{k: "{character * fits}'
+        assert len(parse_documents(f'{start}"}}', "monsoon3", Policy())) == 2
+        with pytest.raises(DocumentError, match=r"document 2 \(ConfigMap big\) is too big: \d{7} bytes") as refused:
+            parse_documents(f'{start}{character * 80_000}"}}', "monsoon3", Policy())
+        assert refused.value.line == 5
+
+
+def test_a_list_may_hold_more_than_one_object_of_it_could() -> None:
+    items = "".join(f"- {{metadata: {{name: x{n}}}, data: {{k: {'x' * 700_000}}}}}\n" for n in range(3))
+    assert len(parse_documents(head("ConfigMapList") + "items:\n" + items, "monsoon3", Policy())) == 3
+
+
+def test_a_template_that_yields_objects_without_end_is_refused() -> None:
+    many = "---\n".join(head() + f"metadata: {{name: x{n}}}\n" for n in range(1001))
+    with pytest.raises(DocumentError, match="document 1001 is one too many") as refused:
+        parse_documents(many, "monsoon3", Policy())
+    assert refused.value.line == 1000 * 4 + 1
+    assert len(parse_documents(many[: many.rindex("---")], "monsoon3", Policy())) == 1000
 
 
 def test_kinds_on_the_allowlist_get_no_namespace() -> None:

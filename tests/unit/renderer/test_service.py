@@ -451,6 +451,48 @@ async def test_a_delta_causes_no_more_manifests_than_fit(scene: Scene, monkeypat
     assert 0 < len(delta.manifests) < len(delta.index) == 4
 
 
+async def test_a_manifest_too_big_for_kubernetes_holds_up_no_other(scene: Scene) -> None:
+    big = resource("a-big", configmap("big-{{ name }}", text="{{ 'x' * 3500000 }}"))
+    aliases = resource(
+        "aliases", configmap("aliases-{{ name }}", text="&a {{ 'x' * 100000 }}", more="[{{ '*a,' * 300 }}]")
+    )
+    async with scene.renderer(big, nova(), aliases):
+        await scene.tell()
+        delta = await scene.delta(1)
+        await becomes(lambda: scene.applier.statements == [delta], "it arrived")
+    assert delta.manifests.keys() == delta.index.keys() == {named("nova-bb1"), named("nova-bb2")}
+    assert {each.template for each in delta.unknown} == {"monsoon3/a-big", "monsoon3/aliases"}
+    assert "too big: 3500" in delta.unknown[0].reason
+
+
+async def test_a_manifest_that_does_not_fit_beside_others_leaves_room_for_what_does(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcenter_operator.renderer.vcenter.MANIFEST_BYTES", 5000)
+    async with scene.renderer(resource("a-big", configmap("big-{{ name }}", text="{{ 'x' * 6000 }}")), nova()):
+        await scene.tell()
+        delta = await scene.delta(1)
+    assert delta.manifests.keys() == {named("nova-bb1"), named("nova-bb2")}
+    assert len(delta.index) == 4
+
+
+async def test_the_template_with_the_most_objects_fails_where_one_message_cannot_name_all(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcenter_operator.renderer.core.delta.INDEX_BYTES", 4000)
+    many = "{% for i in range(20) %}" + configmap("many-{{ name }}-{{ i }}") + "---\n{% endfor %}"
+    async with scene.renderer(resource("many", many), nova(), cinder()) as service:
+        await scene.tell()
+        delta = await scene.delta(1)
+        await becomes(lambda: scene.applier.statements == [delta], "it arrived")
+        account = service.vcenters[HOST].account
+    assert len(delta.index) == 4
+    assert {(each.template, each.unit) for each in delta.unknown} == {("monsoon3/many", BB1), ("monsoon3/many", BB2)}
+    assert "more objects for this vCenter than one message can name" in delta.unknown[0].reason
+    assert account is not None
+    assert len(account.outcomes["vcenter_cluster/monsoon3/many.yaml.j2"].failures) == 2
+
+
 async def test_statements_are_repeated_without_manifests(scene: Scene) -> None:
     async with scene.renderer(nova(), repeat_every=0.1):
         await scene.tell()

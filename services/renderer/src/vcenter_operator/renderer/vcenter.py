@@ -18,7 +18,7 @@ from vcenter_operator.common.messages import IndexEntry, Inventory, ManifestDelt
 from vcenter_operator.common.sealing import Keyring
 from vcenter_operator.common.surroundings import Surroundings
 from vcenter_operator.renderer.core.account import Account, account_of
-from vcenter_operator.renderer.core.delta import Merged, Yield, merge, renderings
+from vcenter_operator.renderer.core.delta import Merged, Yield, fitting, merge, renderings
 from vcenter_operator.renderer.core.environment import Loaded
 from vcenter_operator.renderer.core.membership import as_member
 from vcenter_operator.renderer.core.policy import Policy
@@ -124,8 +124,9 @@ class VCenter:
         region = Region(inputs.configuration, setting.surroundings, inputs.cells, setting.dry_run)
         scopes = scopes_of(inventory)
         kept = await self._rendered(inventory, inputs, region, setting)
-        merged = merge(scopes, inputs.templates, [each.yielded for each in kept.values()])
-        self.account = account_of(merged, (each.yielded for each in kept.values()), inputs.templates)
+        yields = fitting([each.yielded for each in kept.values()])
+        merged = merge(scopes, inputs.templates, yields)
+        self.account = account_of(merged, yields, inputs.templates)
         self._kept = kept
         self._bodies = {object_id: entry.body for object_id, entry in merged.entries.items()}
         return _delta(inventory, inputs, scopes.all, merged), merged
@@ -155,10 +156,9 @@ class VCenter:
             sealed = self._bodies.get(object_id)
             if sealed is None or (entry := delta.index.get(object_id)) is None or entry.digest != sealed.digest:
                 continue
-            size += len(sealed.body)
-            if manifests and size > MANIFEST_BYTES:
-                break
-            manifests[object_id] = sealed.body
+            if size + len(sealed.body) <= MANIFEST_BYTES:
+                size += len(sealed.body)
+                manifests[object_id] = sealed.body
         return delta.model_copy(update={"manifests": manifests})
 
     def was_stated(self, delta: ManifestDelta) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from vcenter_operator.common.identity import ObjectId, Unit
@@ -13,6 +14,11 @@ from vcenter_operator.renderer.core.scopes import Scopes
 from vcenter_operator.renderer.core.templates import Template, TemplateSet
 
 Body = TypeVar("Body")
+
+INDEX_BYTES = 6 * 1024 * 1024
+"""Of the index of one vCenter, which has to fit into one message with the manifests that go along."""
+_ENTRY_BYTES = 120
+"""Of an index entry, beside its names."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,23 @@ def renderings(scopes: Scopes, templates: TemplateSet) -> Iterator[tuple[Templat
     for unit in scopes.known:
         for template in of_scope[unit.scope]:
             yield template, unit
+
+
+def fitting(yields: Sequence[Yield[Body]]) -> Sequence[Yield[Body]]:
+    """The yields; where one message could not name all objects, the templates with the most count as failed."""
+    sizes: Counter[str] = Counter()
+    for each in yields:
+        origin = len(each.template.key) + len(str(each.unit)) + _ENTRY_BYTES
+        sizes[each.template.path] += sum(origin + len(str(object_id)) for object_id, _ in each.objects)
+    failures: dict[str, Failure] = {}
+    while sizes.total() > INDEX_BYTES:
+        ((path, _),) = sizes.most_common(1)
+        del sizes[path]
+        failures[path] = Failure("yields more objects for this vCenter than one message can name", path)
+    return [
+        replace(each, objects=(), failure=failures[each.template.path]) if each.template.path in failures else each
+        for each in yields
+    ]
 
 
 def merge(scopes: Scopes, templates: TemplateSet, yields: Iterable[Yield[Body]]) -> Merged[Body]:

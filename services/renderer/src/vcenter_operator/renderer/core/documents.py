@@ -13,18 +13,25 @@ import yaml
 
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.sealing import canonical
 from vcenter_operator.renderer.core.failures import without_values
 from vcenter_operator.renderer.core.plainyaml import Loader, plain_mapping
-from vcenter_operator.renderer.core.policy import Policy
+from vcenter_operator.renderer.core.policy import MAX_OUTPUT, Policy
 
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
 _MAX_BITS = 4096
+_MAX_OBJECTS = 1000
+"""Of one text. Each is sealed, indexed and looked after, for every cluster."""
+_MAX_BYTES = 1536 * 1024
+"""Of one object as JSON: etcd takes no request that is larger unless told otherwise (`--max-request-bytes`)."""
+_MOST_OF_ONE = 6
+"""Bytes of JSON that one character may become, where no anchor (`&`) multiplies it."""
 _MAX_SECOND_LOOK = 512 * 1024
 """Characters of a text that the slow loader may look at again: it takes about a second for as many."""
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_API_VERSION = re.compile(r"([a-z0-9.-]+/)?[a-z0-9]+")
-_KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?")
+_API_VERSION = re.compile(r"([a-z0-9.-]{1,253}/)?[a-z0-9]{1,63}")
+_KIND = re.compile(r"(?=.{1,63}\Z)[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -75,11 +82,18 @@ def parse_documents(text: str, namespace: str, policy: Policy) -> list[Document]
     Raises:
         DocumentError: says what is wrong in which document, without repeating values.
     """
-    return [
-        _document(manifest, place, namespace, policy)
-        for document, content in _contents(text)
-        for place, manifest in _expanded(document, content)
-    ]
+    found: list[Document] = []
+    may_be_big = len(text) > _MAX_BYTES // _MOST_OF_ONE or "&" in text
+    for whole, content in _contents(text):
+        for place, manifest in _expanded(whole, content):
+            if len(found) == _MAX_OBJECTS:
+                raise place.error(f"is one too many: a template may yield {_MAX_OBJECTS} objects at a time")
+            document = _document(manifest, place, namespace, policy)
+            if may_be_big and (size := len(canonical(document.manifest))) > _MAX_BYTES:
+                what = f"{document.object_id.kind} {document.object_id.name}"
+                raise place.error(f"({what}) is too big: {size} bytes as JSON, of which Kubernetes stores {_MAX_BYTES}")
+            found.append(document)
+    return found
 
 
 def _contents(text: str) -> list[tuple[_Place, dict[str, Any]]]:
@@ -98,7 +112,8 @@ def _contents(text: str) -> list[tuple[_Place, dict[str, Any]]]:
             read = list(_read(text, yaml.SafeLoader))
         except DocumentError:
             raise refused from None
-    return [(place, content if known else _Normal(place).mapping(content)) for place, content, known in read]
+    room = max(len(text), MAX_OUTPUT)
+    return [(place, content if known else _Normal(place, room).mapping(content)) for place, content, known in read]
 
 
 def _read(text: str, loader_type: Any) -> Iterator[tuple[_Place, Any, bool]]:
@@ -138,9 +153,11 @@ def _read(text: str, loader_type: Any) -> Iterator[tuple[_Place, Any, bool]]:
 class _Normal:
     """Makes of what YAML loads what JSON makes of it (contract)."""
 
-    def __init__(self, place: _Place) -> None:
+    def __init__(self, place: _Place, room: int) -> None:
+        """`room`: the characters that it may come to, since aliases multiply them."""
         self._place = place
         self._nodes = 0
+        self._room = room
 
     def mapping(self, content: Any) -> dict[str, Any]:
         """A whole document."""
@@ -152,7 +169,7 @@ class _Normal:
     def _value(self, value: Any, depth: int) -> Any:
         self._nodes += 1
         if self._nodes > _MAX_NODES or depth > _MAX_DEPTH:
-            raise self._place.error("is too big or too deep: aliases within aliases?")
+            raise self._too_big()
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
@@ -169,6 +186,9 @@ class _Normal:
 
     def _text(self, text: str) -> str:
         """With the surrogate pairs that JSON escapes made the characters that they stand for."""
+        self._room -= len(text)
+        if self._room < 0:
+            raise self._too_big()
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -188,6 +208,9 @@ class _Normal:
         if isinstance(key, datetime.date):
             return key.isoformat()
         raise self._place.error(f"has a key that is a {type(key).__name__}")
+
+    def _too_big(self) -> DocumentError:
+        return self._place.error("is too big or too deep: aliases within aliases?")
 
 
 def _expanded(place: _Place, manifest: dict[str, Any]) -> Iterator[tuple[_Place, dict[str, Any]]]:
@@ -247,8 +270,8 @@ def _kind(manifest: Mapping[str, Any], place: _Place) -> tuple[str, str]:
 def _wrong_name(group: str, name: str) -> str | None:
     """What is wrong with a name, by the rules of its group (RFC 1123 subdomain; path segments in RBAC)."""
     if group == _RBAC:
-        wrong = not name or name in (".", "..") or "/" in name or "%" in name
-        return "no '/' and no '%'" if wrong else None
+        wrong = not name or name in (".", "..") or "/" in name or "%" in name or len(name) > 253
+        return "no '/' and no '%', 253 characters at most" if wrong else None
     if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
         return "lower case letters, digits, '-' and '.', an alphanumeric at both ends, 253 at most"
     return None

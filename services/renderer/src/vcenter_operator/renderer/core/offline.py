@@ -11,7 +11,7 @@ from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import Inventory, Unknown
 from vcenter_operator.common.surroundings import Surroundings
 from vcenter_operator.renderer.core.cells import parse_cells
-from vcenter_operator.renderer.core.delta import Yield, merge, renderings
+from vcenter_operator.renderer.core.delta import Yield, fitting, merge, renderings
 from vcenter_operator.renderer.core.environment import Library
 from vcenter_operator.renderer.core.membership import as_member
 from vcenter_operator.renderer.core.policy import Policy
@@ -78,7 +78,7 @@ def render_inventory(
         )
         warnings = tuple(document.warning for document in rendered.documents if document.warning)
         yields.append(Yield(template, unit, objects, rendered.failure, warnings))
-    merged = merge(scopes, there_are, yields)
+    merged = merge(scopes, there_are, fitting(yields))
     ordered = sorted(merged.entries.items(), key=lambda entry: _FIRST.get(entry[0].kind, len(_FIRST)))
     return Rendering(
         inventory.host, {object_id: entry.body for object_id, entry in ordered}, merged.unknown, merged.warnings

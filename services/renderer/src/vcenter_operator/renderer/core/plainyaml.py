@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from vcenter_operator.renderer.core.policy import MAX_OUTPUT
+
 _MAX_NODES = 100_000
 _MAX_DEPTH = 50
 """Beyond these it is not plain: recursive or multiplied by aliases, perhaps."""
@@ -63,11 +65,15 @@ def plain_mapping(node: Any) -> dict[str, Any] | None:
 class _Plain:
     def __init__(self) -> None:
         self._left = _MAX_NODES
+        self._room = MAX_OUTPUT
 
     def value(self, node: Any, depth: int) -> Any:
         """What JSON makes of a node. Raises _NotPlain."""
         tag, content = node.tag, node.value
         if tag == _STR and type(content) is str:
+            self._room -= len(content)
+            if self._room < 0:
+                raise _NotPlain
             if content.isascii() or _is_text(content):
                 return content
             raise _NotPlain
@@ -81,6 +87,7 @@ class _Plain:
                 name = key.value
                 if key.tag != _STR or type(name) is not str or not name.isascii():
                     raise _NotPlain
+                self._room -= len(name)
                 mapping[name] = self.value(each, depth)
             return mapping
         if tag == _SEQ and type(node) is yaml.SequenceNode:
