@@ -362,6 +362,7 @@ async def test_a_defect_is_tried_a_few_times_and_then_parked(harness: Harness) -
 
 async def test_what_is_no_statement_is_parked_and_the_consumer_goes_on(harness: Harness) -> None:
     host = hosts_of(harness.topology, STAGE, 0, 1)[0]
+    stray = hosts_of(harness.topology, STAGE, 1, 1)[0]
     newer = msgpack.packb({**msgpack.unpackb(encode(change(host, 1))), "schema": 99})
     request = encode(ResyncRequest(stage=Stage.DISCOVERY, partition=0))
     bodies = {
@@ -370,6 +371,7 @@ async def test_what_is_no_statement_is_parked_and_the_consumer_goes_on(harness: 
         newer: "schema 99 is newer",
         request: "nothing for collector",
         msgpack.packb({"schema": 1, "kind": "DnsChange", "host": host}): "DnsChange: present: Field required",
+        encode(change(stray, 1)): f"{stray} belongs to partition 1, and this is 0",
     }
     recorder = Recorder()
     bus, _ = await one(harness, recorder)

@@ -39,7 +39,7 @@ FIRST = Revision(1, 1)
 
 
 def present(host: str = HOST, revision: Revision = FIRST, **more: Any) -> DnsChange:
-    fields = {"serial": 7, "addresses": ("10.0.0.1",), "present": True} | more
+    fields: dict[str, Any] = {"serial": 7, "addresses": ("10.0.0.1",), "present": True} | more
     return DnsChange(host=host, revision=revision, **fields)
 
 

@@ -104,6 +104,7 @@ def test_a_site_is_completed_where_the_file_is_brief(tmp_path: Path) -> None:
         (SITE.replace("region: qa-de-1\n", ""), "site.yaml:1: region: Field required"),
         (SITE.replace("productionbb002:", "productionbb001:"), "site.yaml:10: the key 'productionbb001' stands twice"),
         (SITE.replace("VC-b-0", "vc-a-0"), "vc-a-0.cc.example stands there twice"),
+        (SITE.replace("VC-b-0", "vc b/0"), "'vc b/0.cc.example' is no DNS name"),
         (SITE.replace("[br-x]", "[br-x"), "site.yaml:(9|10|11): "),
         (SITE.replace("[eph_1]", "[], moid: m").replace("bb002:", "bb002: {moid: m}"), "bb002: moid m is not unique"),
         ("- a\n", "site.yaml:1: site: "),

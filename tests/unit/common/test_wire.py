@@ -35,6 +35,8 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 anything = st.text(max_size=20) | st.just("\ud800") | st.integers(0, 2).map(lambda more: "x" * (REASON_AT_MOST + more))
 """What others say: with halves of surrogate pairs, and too long."""
 name = text.filter(bool)
+label = st.text("abz019_", min_size=1, max_size=5)
+host = st.lists(label, min_size=1, max_size=4).map(".".join)
 part = text.filter(lambda value: "/" not in value)
 count = st.integers(0, 2**63 - 1)
 revisions = st.builds(Revision, count, count)
@@ -58,18 +60,18 @@ def several(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 changes = st.builds(
-    DnsChange, host=name, present=st.booleans(), trace=traces, revision=revisions, serial=st.integers(0, 2**32 - 1),
+    DnsChange, host=host, present=st.booleans(), trace=traces, revision=revisions, serial=st.integers(0, 2**32 - 1),
     addresses=several(text),
 )  # fmt: skip
 inventories = st.builds(
-    Inventory, host=name, present=st.booleans(), trace=traces, revision=revisions, zone=zones,
+    Inventory, host=host, present=st.booleans(), trace=traces, revision=revisions, zone=zones,
     clusters=several(clusters), unknown=several(unknown_clusters),
 )  # fmt: skip
 provenances = st.builds(Provenance, zone=zones, inventory=revisions, templates=count, cells=count, config=count)
 entries = st.builds(IndexEntry, digest=text, template=text, unit=units)
 unknowns = st.builds(Unknown, template=st.none() | text, unit=st.none() | units, reason=anything)
 requests = st.builds(
-    ResyncRequest, stage=st.sampled_from(Stage), partition=count, host=st.none() | name, objects=several(object_ids),
+    ResyncRequest, stage=st.sampled_from(Stage), partition=count, host=st.none() | host, objects=several(object_ids),
     trace=traces,
 )  # fmt: skip
 
@@ -79,7 +81,7 @@ def deltas(draw: st.DrawFn) -> ManifestDelta:
     index = draw(st.dictionaries(object_ids, entries, max_size=4))
     sealed = {object_id: draw(st.binary(max_size=30)) for object_id in index if draw(st.booleans())}
     return ManifestDelta(
-        host=draw(name), present=draw(st.booleans()), trace=draw(traces), provenance=draw(provenances),
+        host=draw(host), present=draw(st.booleans()), trace=draw(traces), provenance=draw(provenances),
         templates=draw(st.dictionaries(text, count, max_size=3)), units=draw(several(units)), index=index,
         unknown=draw(several(unknowns)), manifests=sealed,
     )  # fmt: skip
@@ -175,6 +177,57 @@ def test_what_is_wrong_is_named_and_no_value_repeated() -> None:
             wire.decode(msgpack.packb({**fields, field: value}))
         assert str(raised.value).startswith(says)
         assert "s3cret" not in str(raised.value)
+
+
+RESEMBLING: list[tuple[str, Any]] = [
+    ("present", 0), ("present", "off"), ("present", 1.0),
+    ("host", b"vc-a"), ("host", ".."), ("host", "../../etc/x"), ("host", "a\nb"), ("host", "a\n"), ("host", " "),
+    ("host", "a..b"), ("host", "-a"), ("host", "a."), ("host", "a" * 254),
+    ("revision", ["1", "2"]), ("revision", [-1, -5]), ("revision", [0, -1]), ("revision", [1.0, 2]),
+    ("zone", {"revision": [1, 1], "serial": "7"}), ("zone", {"revision": [1, -1], "serial": 7}),
+    ("zone", {"revision": [1, 1], "serial": -7}),
+    ("clusters", "abc"), ("clusters", {}), ("unknown", None), ("trace", {"message_id": 5}),
+    ("unknown", [{"moid": "", "role": "host", "cluster_name": "", "availability_zone": "", "reason": ""}]),
+]  # fmt: skip
+"""Field and value of an Inventory."""
+
+
+@pytest.mark.parametrize(("field", "value"), RESEMBLING, ids=[f"{field}-{value!r:.30}" for field, value in RESEMBLING])
+def test_nothing_is_taken_for_what_it_resembles(field: str, value: Any) -> None:
+    """A vCenter that is `0` is not one that is gone."""
+    good = fields_of(
+        Inventory(host="h", present=True, revision=Revision(1, 1), zone=ZoneSource(revision=Revision(1, 1), serial=7))
+    )
+    with pytest.raises(MalformedMessage, match=f"^Inventory: {field}"):
+        wire.decode(msgpack.packb({**good, field: value}, unicode_errors="surrogatepass"))
+
+
+def test_positions_and_names_of_a_delta_are_strict_too() -> None:
+    made_from = {
+        "zone": {"revision": [1, 1], "serial": 7},
+        "inventory": [1, 1],
+        "templates": 1,
+        "cells": 1,
+        "config": 1,
+    }
+    good = {"schema": 1, "kind": "ManifestDelta", "host": "vc-a-0.x", "present": True, "provenance": made_from,
+            "templates": {"ns/a": 5}, "units": ["cluster/az/bb1"], "suspended": ["ns/b"],
+            "index": {"/Secret/ns/x": {"digest": "d", "template": "ns/a", "unit": "cluster/az/bb1"}},
+            "unknown": [{"template": None, "unit": None, "reason": "r"}],
+            "manifests": {"/Secret/ns/x": b"sealed"}}  # fmt: skip
+    delta = wire.decode(msgpack.packb(good))
+    assert isinstance(delta, ManifestDelta)
+    assert delta.units == (Unit("cluster", "az", "bb1"),)
+    assert delta.manifests == {ObjectId("", "Secret", "ns", "x"): b"sealed"}
+    wrong: list[tuple[str, Any]] = [
+        *(("provenance", {**made_from, part: odd}) for part in ("templates", "cells", "config") for odd in (-1, "1")),
+        ("provenance", {**made_from, "inventory": [-1, 1]}),
+        ("templates", {"ns/a": "5"}), ("units", [["cluster", "az", "bb1"]]), ("units", [5]), ("units", "a/b"),
+        ("manifests", {"/Secret/ns/x": "text"}), ("index", {"no id": {}}), ("suspended", [b"ns/b"]),
+    ]  # fmt: skip
+    for field, value in wrong:
+        with pytest.raises(MalformedMessage, match=f"^ManifestDelta: {field}"):
+            wire.decode(msgpack.packb({**good, field: value}))
 
 
 def test_a_manifest_without_an_index_entry_is_malformed() -> None:

@@ -67,7 +67,11 @@ _versions = itertools.count(1)
 
 
 def inventory(host: str = HOST, sequence: int = 1, **fields: Any) -> Inventory:
-    stated = {"present": True, "clusters": CLUSTERS, "zone": ZoneSource(revision=Revision(1, 1), serial=7)} | fields
+    stated: dict[str, Any] = {
+        "present": True,
+        "clusters": CLUSTERS,
+        "zone": ZoneSource(revision=Revision(1, 1), serial=7),
+    } | fields
     return Inventory(host=host, revision=Revision(1, sequence), **stated)
 
 

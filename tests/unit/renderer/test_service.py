@@ -13,7 +13,7 @@ from tests.unit.renderer.region import BUS_KEY, HOST, OTHER, configmap, configur
 from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
-from vcenter_operator.common.messages import ResyncRequest, Stage, UnknownCluster, ZoneSource
+from vcenter_operator.common.messages import ClusterRole, ResyncRequest, Stage, UnknownCluster, ZoneSource
 from vcenter_operator.renderer.adapters.frames import Bounds
 from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.core.failures import Failure
@@ -123,7 +123,11 @@ async def test_a_removed_cluster_leaves_the_index(scene: Scene) -> None:
 
 async def test_an_unknown_cluster_is_unknown_and_not_absent(scene: Scene) -> None:
     unread = UnknownCluster(
-        moid="x", role="cluster", cluster_name="productionbb002", availability_zone="qa-de-1b", reason="unread"
+        moid="x",
+        role=ClusterRole.PRODUCTION,
+        cluster_name="productionbb002",
+        availability_zone="qa-de-1b",
+        reason="unread",
     )
     async with scene.renderer(nova(), cinder()):
         await scene.tell(clusters=only("productionbb001"), unknown=(unread,))

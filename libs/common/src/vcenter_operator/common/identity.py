@@ -6,6 +6,9 @@ import zlib
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
 
+DNS_NAME = r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?)*"
+"""A vCenter's FQDN, as a regular expression (RFC 1123, and the underscores that DNS allows); 253 characters at most."""
+
 
 class Revision(NamedTuple):
     """When a fact was observed: the owner's epoch, then its running number. Never a clock.

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import uuid
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
+    Strict,
+    StringConstraints,
     model_validator,
 )
 
-from vcenter_operator.common.identity import ObjectId, Revision, Unit
+from vcenter_operator.common.identity import DNS_NAME, ObjectId, Revision, Unit
+
+T = TypeVar("T")
 
 SCHEMA = 1
 REASON_AT_MOST = 500
@@ -36,8 +40,15 @@ class Stage(StrEnum):
     APPLIER = "applier"
 
 
-def _parsed(kind: type[ObjectId] | type[Unit]) -> BeforeValidator:
-    return BeforeValidator(lambda value: kind.parse(value) if isinstance(value, str) else value)
+def _parsed(kind: type[ObjectId] | type[Unit]) -> PlainValidator:
+    def parse(value: object) -> ObjectId | Unit:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("not a name")
+        return kind.parse(value)
+
+    return PlainValidator(parse)
 
 
 def as_reason(text: str) -> str:
@@ -46,18 +57,35 @@ def as_reason(text: str) -> str:
     return short.encode("utf-8", "replace").decode()
 
 
+def _not_negative(revision: Revision) -> Revision:
+    if min(revision) < 0:
+        raise ValueError("a revision counts from 0")
+    return revision
+
+
+Host = Annotated[str, StringConstraints(pattern=rf"^{DNS_NAME}$", max_length=253)]
+Position = Annotated[int, Field(ge=0)]
+Minted = Annotated[Revision, AfterValidator(_not_negative)]
+Several = Annotated[tuple[T, ...], Strict(False)]
+"""Msgpack knows arrays, and gives lists."""
 Reason = Annotated[str, AfterValidator(as_reason)]
 ObjectKey = Annotated[ObjectId, _parsed(ObjectId), PlainSerializer(str, return_type=str)]
 UnitKey = Annotated[Unit, _parsed(Unit), PlainSerializer(str, return_type=str)]
 
 
 class Fact(BaseModel):
-    """Base of everything on the wire: immutable, validated, nothing unknown accepted."""
+    """Base of everything that is sent or recorded: immutable, validated, nothing unknown accepted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Trace(Fact):
+class Sent(Fact):
+    """Base of everything on the wire: nothing is taken for what it resembles, so `0` is neither false nor "0"."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Trace(Sent):
     """Who caused this message: its own id, the id of what started the chain, and of its direct cause."""
 
     message_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
@@ -76,13 +104,13 @@ def older(age: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return any(mine < theirs for mine, theirs in zip(age, other, strict=True))
 
 
-class Statement(Fact):
+class Statement(Sent):
     """The whole truth about one vCenter, as one stage knows it."""
 
     receiver: ClassVar[Stage]
     """The stage that this type is for."""
 
-    host: str = Field(min_length=1)
+    host: Host
     """FQDN of the vCenter: the key of order, partition and coalescing."""
     present: bool
     """False: a complete zone lacks the vCenter."""
@@ -107,10 +135,10 @@ class DnsChange(Statement):
 
     receiver: ClassVar[Stage] = Stage.COLLECTOR
 
-    revision: Revision
+    revision: Minted
     serial: int = Field(ge=0, lt=2**32)
     """The zone's SOA serial (RFC 1982) at which this was observed."""
-    addresses: tuple[str, ...] = ()
+    addresses: Several[str] = ()
     """The A and AAAA records' values; empty where a CNAME leads out of the zone."""
 
     @property
@@ -126,12 +154,15 @@ class ClusterRole(StrEnum):
     STORAGE = "storage"
 
 
-class Cluster(Fact):
+Role = Annotated[ClusterRole, Strict(False)]
+
+
+class Cluster(Sent):
     """One cluster within the convention, everything about it read and derived."""
 
     moid: str
     """The managed object id, by which its end is recognised."""
-    role: ClusterRole
+    role: Role
     cluster_name: str
     """As in vCenter."""
     name: str
@@ -148,11 +179,11 @@ class Cluster(Fact):
         return Unit(self.role.value, self.availability_zone, self.cluster_name)
 
 
-class UnknownCluster(Fact):
+class UnknownCluster(Sent):
     """A cluster that exists, or did, and of which not everything could be read: its objects stay as they are."""
 
     moid: str
-    role: ClusterRole
+    role: Role
     cluster_name: str
     availability_zone: str
     reason: Reason
@@ -163,11 +194,11 @@ class UnknownCluster(Fact):
         return Unit(self.role.value, self.availability_zone, self.cluster_name)
 
 
-class ZoneSource(Fact):
+class ZoneSource(Sent):
     """The DnsChange that something was made from."""
 
-    revision: Revision
-    serial: int
+    revision: Minted
+    serial: Position
 
 
 class Inventory(Statement):
@@ -175,10 +206,10 @@ class Inventory(Statement):
 
     receiver: ClassVar[Stage] = Stage.RENDERER
 
-    revision: Revision
+    revision: Minted
     zone: ZoneSource
-    clusters: tuple[Cluster, ...] = ()
-    unknown: tuple[UnknownCluster, ...] = ()
+    clusters: Several[Cluster] = ()
+    unknown: Several[UnknownCluster] = ()
 
     @property
     def age(self) -> tuple[Any, ...]:
@@ -186,17 +217,17 @@ class Inventory(Statement):
         return (self.revision, self.zone.revision)
 
 
-class Provenance(Fact):
+class Provenance(Sent):
     """All that a ManifestDelta was made from. `templates`, `cells` and `config` are positions in the respective
 
     watch (resourceVersions): they grow with every change that the renderer has seen, deletions included.
     """
 
     zone: ZoneSource
-    inventory: Revision
-    templates: int
-    cells: int
-    config: int
+    inventory: Minted
+    templates: Position
+    cells: Position
+    config: Position
 
     @property
     def age(self) -> tuple[Any, ...]:
@@ -208,7 +239,7 @@ class Provenance(Fact):
         return older(self.age, other.age)
 
 
-class IndexEntry(Fact):
+class IndexEntry(Sent):
     """One object that should exist."""
 
     digest: str
@@ -218,7 +249,7 @@ class IndexEntry(Fact):
     unit: UnitKey
 
 
-class Unknown(Fact):
+class Unknown(Sent):
     """What could not be rendered: every object of `template` for `unit` stays as it is. None stands for any."""
 
     template: str | None
@@ -240,11 +271,11 @@ class ManifestDelta(Statement):
     """Every template that exists, `<namespace>/<name>` to a number that changes with its content only."""
     inputs: str = ""
     """Names the content of cells and Secret: the same text as long as neither changed (positions also move without)."""
-    units: tuple[UnitKey, ...] = ()
+    units: Several[UnitKey] = ()
     """Everything that templates are rendered for now, unknown ones included."""
     index: dict[ObjectKey, IndexEntry] = Field(default_factory=dict)
-    unknown: tuple[Unknown, ...] = ()
-    suspended: tuple[str, ...] = ()
+    unknown: Several[Unknown] = ()
+    suspended: Several[str] = ()
     """Templates, `<namespace>/<name>`, whose objects a person wants left as they are."""
     manifests: dict[ObjectKey, bytes] = Field(default_factory=dict)
     """Sealed manifests (see `sealing`); an index entry without one here, and not held already, is asked for."""
@@ -261,13 +292,13 @@ class ManifestDelta(Statement):
         return self.provenance.age
 
 
-class ResyncRequest(Fact):
+class ResyncRequest(Sent):
     """The request to say again what is known: of a whole partition, of one vCenter, or of some of its objects."""
 
-    stage: Stage
+    stage: Annotated[Stage, Strict(False)]
     """The stage that shall answer."""
-    partition: int = Field(ge=0)
-    host: str | None = None
-    objects: tuple[ObjectKey, ...] = ()
+    partition: Position
+    host: Host | None = None
+    objects: Several[ObjectKey] = ()
     """Only with `host`, only to the renderer: the ids whose manifests are lacking."""
     trace: Trace = Field(default_factory=Trace)

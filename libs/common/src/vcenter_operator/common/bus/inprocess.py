@@ -205,7 +205,7 @@ class _Seat:
             tenure(ownership, self._consumer, self._bus.delays, grace=self._bus.stop_within) as dispatcher,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(self._statements(holding, dispatcher))
+            group.create_task(self._statements(partition, holding, dispatcher))
             group.create_task(_requests(holding.requests, dispatcher))
 
     async def release(self, partition: int) -> None:
@@ -226,13 +226,14 @@ class _Seat:
             del self._broker.owners[self._stage, partition]
             del self._broker.requests[self._stage, partition]
 
-    async def _statements(self, holding: _Holding, dispatcher: Dispatcher) -> None:
+    async def _statements(self, partition: int, holding: _Holding, dispatcher: Dispatcher) -> None:
         while True:
             queued = await holding.queue.get()
             holding.unanswered[id(queued)] = queued
             delivery = _Delivery(self._broker, self._stage, holding, queued)
             try:
                 statement = statement_for(self._stage, queued.body)
+                self._bus.topology.expect(statement, partition)
             except MalformedMessage as error:
                 dispatcher.reject(delivery, str(error))
             else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from vcenter_operator.common.errors import OwnershipLost
+from vcenter_operator.common.errors import MalformedMessage, OwnershipLost
 from vcenter_operator.common.identity import partition_of
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 
@@ -29,6 +29,14 @@ class Topology:
     def partition(self, stage: Stage, host: str) -> int:
         """The partition of a stage that a vCenter belongs to."""
         return partition_of(host, self.partitions_of(stage))
+
+    def expect(self, statement: Statement, partition: int) -> None:
+        """Raises MalformedMessage: in this partition nobody may say anything about that vCenter.
+
+        Two replicas would act on it, neither of which would know of the other.
+        """
+        if (own := self.partition(statement.receiver, statement.host)) != partition:
+            raise MalformedMessage(f"{statement.host} belongs to partition {own}, and this is {partition}")
 
 
 @dataclass(eq=False)

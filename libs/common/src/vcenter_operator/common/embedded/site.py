@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from vcenter_operator.common.embedded.files import changed
 from vcenter_operator.common.embedded.yamlfile import documents, line_of, read_text
 from vcenter_operator.common.errors import ConfigurationError
+from vcenter_operator.common.identity import DNS_NAME
 from vcenter_operator.common.latest import Latest
 from vcenter_operator.common.telemetry import logger
 
@@ -159,6 +161,8 @@ def _completed(site: SiteDescription, path: Path) -> SiteDescription:
     for name, vcenter in site.vcenters.items():
         host = name.rstrip(".").lower()
         host = host if "." in host else f"{host}.{domain}"
+        if not re.fullmatch(DNS_NAME, host):
+            raise ConfigurationError(f"{path}: vcenters.{name}: {host!r} is no DNS name")
         if host in vcenters:
             raise ConfigurationError(f"{path}: vcenters.{name}: {host} stands there twice")
         vcenters[host] = _with_moids(vcenter, f"{path}: vcenters.{name}")

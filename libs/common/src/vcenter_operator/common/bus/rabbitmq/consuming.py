@@ -138,6 +138,7 @@ class Consumption:
         delivery = Delivery(message, self.publisher, self.stage, self.partition)
         try:
             statement = statement_for(self.stage, message.body)
+            self.names.topology.expect(statement, self.partition)
         except MalformedMessage as error:
             dispatcher.reject(delivery, str(error))
         else:
