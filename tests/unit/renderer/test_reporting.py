@@ -112,6 +112,55 @@ async def test_a_failure_names_scope_cluster_and_line_and_is_told_once_until_it_
     assert where in scene.events.told[0][3]
 
 
+async def test_two_templates_that_yield_one_object_are_both_told(scene: Scene) -> None:
+    first = resource("first", configmap("same-{{ name }}"))
+    keys = "monsoon3/first", "monsoon3/second"
+
+    def reasons() -> list[str | None]:
+        return [scene.board.condition(key).get("reason") for key in keys]
+
+    async with scene.renderer(first, resource("second", configmap("same-{{ name }}"))):
+        await scene.tell()
+        await becomes(lambda: reasons() == ["RenderedWithWarnings"] * 2, "both are told")
+        shown = {key: (scene.board.status(key), scene.board.condition(key)) for key in keys}
+        scene.templates.hold(
+            scene.templates.named(keys[0]),
+            resource("second", configmap("own-{{ name }}")) | {"status": scene.board.status(keys[1])},
+        )
+        await becomes(lambda: reasons() == ["Rendered"] * 2, "mended")
+        assert not any("problem" in scene.board.status(key) for key in keys)
+    for key in keys:
+        status, condition = shown[key]
+        assert (condition["status"], status["failed"], status["warnings"]) == ("True", 0, 2)
+        said = f"warnings (2): {HOST}: /ConfigMap/monsoon3/same-bb1 comes from vcenter_cluster/monsoon3/first.yaml.j2"
+        assert status["problem"].startswith(said)
+        assert "and again from vcenter_cluster/monsoon3/second.yaml.j2" in condition["message"]
+    assert (shown[keys[0]][0]["objects"], shown[keys[1]][0]["objects"]) == (0, 2), "the last wins"
+    assert [(name, type_, reason) for name, type_, reason, _ in scene.events.told] == [
+        ("first", "Warning", "TemplateRenderedWithWarnings"),
+        ("second", "Warning", "TemplateRenderedWithWarnings"),
+    ]
+
+
+async def test_what_is_ignored_of_a_template_is_told(scene: Scene) -> None:
+    placed = configmap("nova-{{ name }}").replace("{name: nova-{{ name }}}", "{name: x-{{ name }}, namespace: other}")
+    library = resource("library", "", scope="snippets", **{"wholly-unknown": "x"})
+    async with scene.renderer(
+        resource("nova", placed), resource("odd", configmap("odd-{{ name }}"), trim_blocks="no"), library
+    ):
+        await scene.tell()
+        await scene.tell(host=OTHER)
+        keys = [f"monsoon3/{name}" for name in ("nova", "odd", "library")]
+        await becomes(lambda: all(scene.board.status(key).get("warnings") for key in keys), "all are told")
+        await becomes(lambda: scene.board.status(keys[0])["warnings"] == 4, "twice for each vCenter")
+        shown = {key: (scene.board.status(key)["warnings"], scene.board.condition(key)) for key in keys}
+    assert "names another namespace; its template's is used" in shown[keys[0]][1]["message"]
+    assert shown[keys[0]][1]["message"].endswith("; and 1 more; rendered 4 times, 4 objects")
+    assert shown[keys[1]][0] == shown[keys[2]][0] == 1, "however many vCenters there are"
+    assert "trim_blocks is not a bool, and counts as true" in shown[keys[1]][1]["message"]
+    assert shown[keys[2]][1]["reason"] == "LibraryWithWarnings"
+
+
 async def test_writing_a_status_renders_nothing_and_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene.renderer(nova(), cinder()) as service:
         await scene.tell()

@@ -192,10 +192,11 @@ class RendererService:
                 log.error(
                     "template failed", vcenter=vcenter.host, template=failure.template, error=failure.reason, **unit
                 )
-        for warning in merged.warnings:
+        warnings = [remark.text for remark in merged.remarks]
+        for warning in warnings:
             if warning not in vcenter.told:
                 log.warning("template", vcenter=vcenter.host, warning=warning)
-        told = frozenset((*failures, *merged.warnings))
+        told = frozenset((*failures, *warnings))
         if vcenter.told and not told:
             log.info("all templates render again", vcenter=vcenter.host)
         vcenter.told = told

@@ -120,7 +120,7 @@ class VCenter:
             return None
         if not inventory.present or inputs.cells is None:
             self._kept, self._bodies, self.account = {}, {}, Account()
-            return _delta(inventory, inputs, (), None), Merged({}, (), ())
+            return _delta(inventory, inputs, (), None), Merged({}, ())
         region = Region(inputs.configuration, setting.surroundings, inputs.cells, setting.dry_run)
         scopes = scopes_of(inventory)
         kept = await self._rendered(inventory, inputs, region, setting)

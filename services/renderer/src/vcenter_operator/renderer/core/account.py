@@ -10,7 +10,7 @@ from typing import Any
 
 from vcenter_operator.common.events import EventType
 from vcenter_operator.common.identity import Unit
-from vcenter_operator.common.messages import Unknown
+from vcenter_operator.common.messages import Unknown, as_reason
 from vcenter_operator.common.record.port import Condition, Rendered
 from vcenter_operator.renderer.core.delta import Merged, Yield
 from vcenter_operator.renderer.core.failures import Failure
@@ -19,9 +19,11 @@ from vcenter_operator.renderer.core.templates import SCOPES, Template, TemplateS
 RENDERED = "Rendered"
 """The type of the condition, of templates and vCenters."""
 
-_SUMMARY_FIELDS = ("observedGeneration", "renderings", "failed", "objects", "problem")
+_WITH_WARNINGS = "WithWarnings"
+"""What the reason of the condition ends with where all is rendered, and not as its author may think."""
+_SUMMARY_FIELDS = ("observedGeneration", "renderings", "failed", "warnings", "objects", "problem")
 _NAMED = 3
-"""How many failures are told of."""
+"""How many failures or warnings are told of."""
 _COLUMN = 200
 """Characters of a problem, which is a column of `kubectl get vct`; the condition says all of it."""
 
@@ -35,6 +37,8 @@ class Outcome:
     renderings: int = 0
     objects: int = 0
     failures: tuple[tuple[Unit, Failure], ...] = ()
+    warnings: tuple[str, ...] = ()
+    """But for those of the template's options, which are the same everywhere."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,18 @@ def account_of(merged: Merged[Any], yields: Iterable[Yield[Any]], templates: Tem
         if each.failure is not None:
             failures.setdefault(each.template.path, []).append((each.unit, each.failure))
     objects = Counter(entry.template.path for entry in merged.entries.values())
+    warnings: dict[str, list[str]] = {}
+    for remark in merged.remarks:
+        for path in remark.about if remark.unit is not None else ():
+            warnings.setdefault(path, []).append(remark.text)
     outcomes = {
-        path: Outcome(templates[path].generation, count, objects[path], tuple(failures.get(path, ())))
+        path: Outcome(
+            templates[path].generation,
+            count,
+            objects[path],
+            tuple(failures.get(path, ())),
+            tuple(warnings.get(path, ())),
+        )
         for path, count in renderings.items()
     }
     return Account(outcomes, len(merged.entries), tuple(each for each in merged.unknown if each.template is not None))
@@ -95,15 +109,18 @@ def partition_entry(partition: int, outcomes: Mapping[str, Outcome]) -> dict[str
         for host, outcome in rendered.items()
         for unit, failure in sorted(outcome.failures)
     ]
+    warned = [as_reason(f"{host}: {text}") for host, outcome in rendered.items() for text in outcome.warnings]
     entry: dict[str, Any] = {
         "partition": partition,
         "observedGeneration": min(outcome.generation for outcome in rendered.values()),
         "vCenters": len(rendered),
         "renderings": sum(outcome.renderings for outcome in rendered.values()),
         "failed": len(failures),
+        "warnings": len(warned),
         "objects": sum(outcome.objects for outcome in rendered.values()),
     }
-    return entry | ({"failures": failures[:_NAMED]} if failures else {})
+    told = {"failures": failures[:_NAMED], "warned": warned[:_NAMED]}
+    return entry | {name: texts for name, texts in told.items() if texts}
 
 
 def summary(
@@ -121,18 +138,22 @@ def summary(
     entries = sorted(entries, key=lambda entry: int(entry["partition"]))
     generations = [entry.get("observedGeneration", template.generation) for entry in entries]
     observed = min([*generations, template.generation])
+    warnings = len(template.warnings) + _sum(entries, "warnings")
     told = _of_template(template, entries, hindrance)
+    if told.status == "True" and warnings:
+        told = _warning(told, template, entries, warnings)
     same = [each for each in known.get("conditions") or () if (each["type"], each["status"]) == (RENDERED, told.status)]
     since = same[0]["lastTransitionTime"] if same else now.strftime("%Y-%m-%dT%H:%M:%SZ")
     status: dict[str, Any] = {
         "observedGeneration": observed,
         "renderings": _sum(entries, "renderings"),
         "failed": _sum(entries, "failed"),
+        "warnings": warnings,
         "objects": _sum(entries, "objects"),
         "conditions": [{**told.model_dump(), "observedGeneration": observed, "lastTransitionTime": since}],
     }
     problem = told.message if len(told.message) <= _COLUMN else f"{told.message[: _COLUMN - 1]}…"
-    return status | ({"problem": problem} if told.status != "True" else {})
+    return status | ({"problem": problem} if told.status != "True" or warnings else {})
 
 
 def summarized(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -145,7 +166,7 @@ def notice(known: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[EventTy
     """What people have to be told of a summary that takes the place of the known one: type, reason and note."""
     before = next((each for each in known.get("conditions") or () if each["type"] == RENDERED), None)
     (now,) = status["conditions"]
-    if now["status"] == "False":
+    if now["status"] == "False" or now["reason"].endswith(_WITH_WARNINGS):
         new = before is None or any(
             before.get(name) != now[name] for name in ("status", "reason", "observedGeneration")
         )
@@ -173,6 +194,13 @@ def _of_template(template: Template, entries: list[Mapping[str, Any]], hindrance
     if not renderings:
         return _condition("Unknown", "NothingToRenderFor", f"no vCenter has anything of the scope {template.scope}")
     return _condition("True", "Rendered", f"rendered {renderings} times, {_sum(entries, 'objects')} objects")
+
+
+def _warning(told: Condition, template: Template, entries: list[Mapping[str, Any]], count: int) -> Condition:
+    """The condition of a template that renders, with what its author should know."""
+    texts = [*template.warnings, *(text for entry in entries for text in entry.get("warned") or ())][:_NAMED]
+    message = f"warnings ({count}): {'; '.join(texts)}{_more(count - len(texts))}; {told.message}"
+    return _condition("True", f"{told.reason}{_WITH_WARNINGS}", message)
 
 
 def _describe(failure: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from vcenter_operator.common.identity import ObjectId, Unit
-from vcenter_operator.common.messages import Unknown
+from vcenter_operator.common.messages import Unknown, as_reason
 from vcenter_operator.renderer.core.failures import Failure
 from vcenter_operator.renderer.core.scopes import Scopes
 from vcenter_operator.renderer.core.templates import Template, TemplateSet
@@ -42,12 +42,27 @@ class Entry(Generic[Body]):
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Something that the authors of templates should know, though these render."""
+
+    text: str
+    """Names templates and unit."""
+    about: tuple[str, ...]
+    """Paths of the templates."""
+    unit: Unit | None = None
+    """None: it is the same whatever is rendered."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", as_reason(self.text))
+
+
+@dataclass(frozen=True)
 class Merged(Generic[Body]):
     """Everything that should exist for one vCenter."""
 
     entries: dict[ObjectId, Entry[Body]]
     unknown: tuple[Unknown, ...]
-    warnings: tuple[str, ...]
+    remarks: tuple[Remark, ...] = ()
 
 
 def renderings(scopes: Scopes, templates: TemplateSet) -> Iterator[tuple[Template, Unit]]:
@@ -79,22 +94,24 @@ def fitting(yields: Sequence[Yield[Body]]) -> Sequence[Yield[Body]]:
 
 
 def merge(scopes: Scopes, templates: TemplateSet, yields: Iterable[Yield[Body]]) -> Merged[Body]:
-    """Of two objects with one id the last wins, with a warning that names both templates."""
+    """Of two objects with one id the last wins, with a remark about both templates."""
     entries: dict[ObjectId, Entry[Body]] = {}
     unknown = [*scopes.unknown, *_unusable(templates)]
-    warnings = [f"{each.path}: {warning}" for each in templates.values() for warning in each.warnings]
+    remarks = [
+        Remark(f"{each.path}: {warning}", (each.path,)) for each in templates.values() for warning in each.warnings
+    ]
     for each in yields:
-        warnings += [f"{each.template.path} for {each.unit}: {warning}" for warning in each.warnings]
+        path, unit = each.template.path, each.unit
+        remarks += [Remark(f"{path} for {unit}: {warning}", (path,), unit) for warning in each.warnings]
         if each.failure is not None:
             unknown.append(Unknown(template=each.template.key, unit=each.unit, reason=str(each.failure)))
         for object_id, body in each.objects:
             if (first := entries.pop(object_id, None)) is not None:
-                warnings.append(
-                    f"{object_id} comes from {first.template.path} for {first.unit} and again from"
-                    f" {each.template.path} for {each.unit}: the last is used"
-                )
+                text = f"{object_id} comes from {first.template.path} for {first.unit} and again from {path} for {unit}"
+                both = tuple(dict.fromkeys((first.template.path, path)))
+                remarks.append(Remark(f"{text}: the last is used", both, unit))
             entries[object_id] = Entry(each.template, each.unit, body)
-    return Merged(entries, tuple(unknown), tuple(warnings))
+    return Merged(entries, tuple(unknown), tuple(remarks))
 
 
 def _unusable(templates: TemplateSet) -> Iterator[Unknown]:

@@ -79,7 +79,6 @@ def render_inventory(
         warnings = tuple(document.warning for document in rendered.documents if document.warning)
         yields.append(Yield(template, unit, objects, rendered.failure, warnings))
     merged = merge(scopes, there_are, fitting(yields))
+    warnings = tuple(remark.text for remark in merged.remarks)
     ordered = sorted(merged.entries.items(), key=lambda entry: _FIRST.get(entry[0].kind, len(_FIRST)))
-    return Rendering(
-        inventory.host, {object_id: entry.body for object_id, entry in ordered}, merged.unknown, merged.warnings
-    )
+    return Rendering(inventory.host, {object_id: entry.body for object_id, entry in ordered}, merged.unknown, warnings)
