@@ -42,6 +42,27 @@ async def test_a_position_alone_is_no_change_but_is_known() -> None:
     assert after.name == before.name
 
 
+async def test_the_name_of_cells_and_secret_changes_with_their_content_alone() -> None:
+    """A label that somebody puts on them is no edit: what an inventory loses then still counts as inferred."""
+    _, cells, secret, inputs = watched()
+
+    async def name() -> str:
+        await inputs.look_afresh()
+        assert inputs.current is not None
+        return inputs.current.name
+
+    first = await name()
+    secret.configuration = configuration(2)
+    cells.hold({**CELLS_AS_LISTED[0], "metadata": CELLS_AS_LISTED[0]["metadata"] | {"resourceVersion": "77"}})
+    assert await name() == first
+    names = {first}
+    for number, changed_secret in enumerate(({"tsig_key": "c2VjcmV0"}, {"password": "another"}, {"mine": "x"})):
+        secret.configuration = configuration(3 + number, **changed_secret)
+        names.add(await name())
+    cells.hold({**CELLS_AS_LISTED[0], "data": {"cells": "cell3"}})
+    assert len(names | {await name()}) == 5
+
+
 async def test_nothing_is_known_before_a_fresh_look_succeeded() -> None:
     templates, cells, _, inputs = watched()
     following = asyncio.create_task(inputs.follow())

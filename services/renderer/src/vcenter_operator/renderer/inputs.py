@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 from vcenter_operator.common.configuration import Configuration, ConfigurationSource
 from vcenter_operator.common.record.orders import is_suspended
@@ -29,15 +29,18 @@ class Inputs:
     complete: bool
     """Whether templates and cells are such that something may be rendered."""
     cells_at: int
-    cells_fingerprint: str
     configuration: Configuration
     suspended: tuple[str, ...] = ()
     """Templates, `<namespace>/<name>`, whose objects a person wants left as they are."""
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """Names the content of cells and Secret, for `ManifestDelta.inputs`."""
-        return hashlib.sha256(f"{self.cells_fingerprint} {self.configuration.version}".encode()).hexdigest()[:32]
+        """Names the content of cells and Secret, for `ManifestDelta.inputs`; keyed, as it is made from passwords.
+
+        Raises ConfigurationError: there is no valid `bus_key`.
+        """
+        cells = sorted(self.cells) if self.cells is not None else None
+        return self.configuration.keyring.digest({"cells": cells, "secret": self.configuration.values})[:32]
 
     def same_content(self, other: Inputs | None) -> bool:
         """Whether nothing but positions differs."""
@@ -45,7 +48,7 @@ class Inputs:
             other is not None
             and self.templates is other.templates
             and self.complete == other.complete
-            and self.cells_fingerprint == other.cells_fingerprint
+            and self.cells == other.cells
             and self.configuration == other.configuration
             and self.suspended == other.suspended
         )
@@ -145,7 +148,6 @@ class WatchedInputs:
             cells=parsed_cells,
             complete=believed and parsed_cells is not None,
             cells_at=cells.position,
-            cells_fingerprint=cells.fingerprint,
             configuration=self._configuration,
             suspended=_suspended(templates),
         )
