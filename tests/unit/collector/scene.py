@@ -75,6 +75,8 @@ class Secret:
     async def current(self) -> Configuration:
         return self.configuration
 
+    fresh = current
+
     async def changes(self) -> AsyncIterator[Configuration]:
         while True:
             yield self.configuration

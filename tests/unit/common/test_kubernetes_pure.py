@@ -351,7 +351,7 @@ async def test_a_wrong_secret_keeps_the_last_configuration_and_an_unreadable_val
         return Snapshot({("n", SECRET_NAME): secret}, position)
 
     class Secrets:
-        snapshot = None
+        snapshot: Snapshot | None = None
 
         async def fresh(self) -> Snapshot:
             return snapshot(1, username="u", password="p")
@@ -367,3 +367,7 @@ async def test_a_wrong_secret_keeps_the_last_configuration_and_an_unreadable_val
     assert (await source.current()).version == 1
     seen = [configuration async for configuration in source.changes()]
     assert [(one.version, one.values["password"]) for one in seen] == [(1, "p"), (5, "q")]
+    secrets = Secrets()
+    secrets.snapshot = snapshot(0, username="u", password="old")
+    behind = SecretConfiguration(secrets, "n")
+    assert ((await behind.current()).version, (await behind.fresh()).version) == (0, 1)

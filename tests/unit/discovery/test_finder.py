@@ -59,6 +59,8 @@ class Source:
     async def current(self) -> Configuration:
         raise AssertionError("it is followed, not asked")
 
+    fresh = current
+
     def changes(self) -> AsyncIterator[Configuration]:
         return self.latest.changes()
 

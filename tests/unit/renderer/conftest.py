@@ -118,6 +118,8 @@ class FakeConfiguration:
     def __init__(self, configuration: Configuration) -> None:
         self._changed = asyncio.Event()
         self.configuration = configuration
+        self.unseen: Configuration | None = None
+        """What it has become, while the watch is behind."""
         self.problem: Exception | None = None
 
     def becomes(self, configuration: Configuration) -> None:
@@ -129,6 +131,11 @@ class FakeConfiguration:
         if self.problem is not None:
             raise self.problem
         return self.configuration
+
+    async def fresh(self) -> Configuration:
+        """See `ConfigurationSource.fresh`."""
+        self.configuration, self.unseen = self.unseen or self.configuration, None
+        return await self.current()
 
     async def changes(self) -> AsyncIterator[Configuration]:
         """See `ConfigurationSource.changes`."""

@@ -108,6 +108,15 @@ async def test_an_older_secret_is_not_gone_back_to() -> None:
         await asyncio.gather(following, return_exceptions=True)
 
 
+async def test_a_fresh_look_does_not_take_the_watchs_word_for_the_secret() -> None:
+    """The last owner may have seen a newer one, and what is made from an older one is dropped until the next look."""
+    _, _, secret, inputs = watched()
+    secret.unseen = configuration(9)
+    await inputs.look_afresh()
+    assert inputs.current is not None
+    assert inputs.current.configuration.version == 9
+
+
 async def test_suspending_a_template_is_a_change_but_no_edit() -> None:
     """By annotation: the generation stays, and with it what deletions are told from."""
     templates, _, _, inputs = watched()

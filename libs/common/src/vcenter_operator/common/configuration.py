@@ -154,12 +154,16 @@ class ConfigurationSource(Protocol):
     """Where the configuration comes from: the Secret in Kubernetes, or a file in a folder."""
 
     async def current(self) -> Configuration:
-        """The configuration as it is now.
+        """The configuration as far as it is known; read, where it is not.
 
         Raises:
             ConfigurationError: it is missing or wrong.
             TransientError: it cannot be read just now.
         """
+        ...
+
+    async def fresh(self) -> Configuration:
+        """The configuration now, read after this was called. Raises as `current` does."""
         ...
 
     def changes(self) -> AsyncIterator[Configuration]:

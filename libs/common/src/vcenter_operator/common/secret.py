@@ -26,6 +26,10 @@ class SecretConfiguration:
         """See `ConfigurationSource.current`."""
         return self._parsed(self._secrets.snapshot or await self._secrets.fresh())
 
+    async def fresh(self) -> Configuration:
+        """See `ConfigurationSource.fresh`."""
+        return self._parsed(await self._secrets.fresh())
+
     async def changes(self) -> AsyncIterator[Configuration]:
         """See `ConfigurationSource.changes`."""
         last: Configuration | None = None

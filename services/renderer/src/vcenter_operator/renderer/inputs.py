@@ -103,7 +103,7 @@ class WatchedInputs:
             this = self._looks
             await self._templates.fresh()
             await self._cells.fresh()
-            self._configuration = await self._source.current()
+            self._configuration = await self._source.fresh()
             self._looked = this
         self._update()
 
