@@ -185,7 +185,7 @@ class Scene:
         return VCenter(Ownership(Stage.RENDERER, 0, 1), self.inventory)
 
     def _inputs(self, templates: TemplateSet | None = None) -> Inputs:
-        return Inputs(templates or self.templates, 1, self.cells, True, 1, "cells", self.configuration)
+        return Inputs(templates or self.templates, 1, self.cells, True, 1, self.configuration)
 
 
 class Counting:

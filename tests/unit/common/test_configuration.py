@@ -33,6 +33,9 @@ def test_a_json_string_stands_for_its_content() -> None:
     assert config.tsig_key == "a2V5"
     plain = Configuration.parse({**VALID, "namespace": "openstack\n", "dns_ip": "10.0.0.1\n", "tsig_key": "1234"})
     assert (plain.namespace, plain.dns_ip, plain.tsig_key) == ("openstack", "10.0.0.1", "1234")
+    other = Configuration.parse({**VALID, "dns_ip": "FD00::53", "bus_url": "amqps://u:p@h:5671/v\n"})
+    assert (other.dns_ip, other.bus_url) == ("fd00::53", "amqps://u:p@h:5671/v")
+    assert (plain.bus_url, Configuration.parse({**VALID, "bus_url": " "}).bus_url) == (None, None)
     assert plain.password_for("h") != Configuration.parse({**VALID, "password": '"s3cret"'}).password_for("h")
 
 
@@ -46,6 +49,18 @@ def test_a_json_string_stands_for_its_content() -> None:
         ("dns_port", "", "'dns_port' is not a port number"),
         ("dns_port", "\uff15\uff13", "'dns_port' is not a port number"),
         ("dns_port", "9" * 5000, "'dns_port' is not a port number"),
+        ("namespace", "", "'namespace' is missing or empty"),
+        ("namespace", '" "', "'namespace' is not the name of a namespace"),
+        ("namespace", "my_s3cret", "'namespace' is not the name of a namespace"),
+        ("dns_ip", "s3cret.example.org", "'dns_ip' is not an IP address"),
+        ("dns_ip", "10.0.0", "'dns_ip' is not an IP address"),
+        ("tsig_key", "s3cret!", "'tsig_key' is not base64"),
+        ("tsig_key", "a2V5=a", "'tsig_key' is not base64"),
+        ("bus_url", "s3cret", "'bus_url' is not amqp://"),
+        ("bus_url", "http://u:s3cret@host/", "'bus_url' is not amqp://"),
+        ("bus_url", "amqp:///s3cret", "'bus_url' is not amqp://"),
+        ("bus_url", "amqp://u:s3#cret@host/", "'bus_url' is not amqp://"),
+        ("bus_url", "amqps://host:s3cret/", "'bus_url' is not amqp://"),
         ("bus_key", "", "'bus_key' is missing or empty"),
         ("bus_key", "s3cret-but-not-base64!", "'bus_key' is not base64 of at least 16 random bytes"),
         ("bus_key", base64.b64encode(b"short").decode(), "'bus_key' is not base64 of at least 16 random bytes"),
@@ -60,7 +75,12 @@ def test_an_invalid_key_is_named(key: str, value: str | None, says: str) -> None
     assert "s3cret" not in str(raised.value)
 
 
-@given(st.dictionaries(st.sampled_from([*VALID, "dns_port", "bus_key_previous", "pbm_enabled", "x"]), st.text()))
+@given(
+    st.dictionaries(
+        st.sampled_from([*VALID, "dns_ip", "dns_port", "tsig_key", "bus_key_previous", "bus_url", "pbm_enabled", "x"]),
+        st.text(),
+    )
+)
 def test_whatever_the_secret_has_it_is_valid_or_named(values: dict[str, str]) -> None:
     with suppress(ConfigurationError):
         assert Configuration.parse(values).username.strip()
@@ -68,7 +88,7 @@ def test_whatever_the_secret_has_it_is_valid_or_named(values: dict[str, str]) ->
 
 def test_templates_see_json_but_none_of_our_secrets() -> None:
     config = Configuration.parse(
-        {**VALID, "username": "007", "tsig_key": "t", "bus_url": "amqp://u:p@h/", "role_id": "r",
+        {**VALID, "username": "007", "tsig_key": "dDp0", "bus_url": "amqp://u:p@h/", "role_id": "r",
          "secret_id": "s", "ad_ttu_password": "p", "count": "3", "list": '["a", 1]',
          "word": "true", "text": "not json", "deep": "[" * 100_000,
          "deeper": "[" * 600 + "]" * 600}

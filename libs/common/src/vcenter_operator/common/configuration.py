@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from vcenter_operator.common import thumbprints
 from vcenter_operator.common.errors import ConfigurationError
@@ -26,6 +29,8 @@ The last three are credentials of the deployed operator's for Vault and Active D
 
 _RAW = frozenset({"username", "password"})
 _BUS_KEY_BYTES = 16
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""Of Kubernetes (RFC 1123 label)."""
 _MAX_DEPTH = 100
 """Of JSON in a value: one that is nested deeper stays text, rather than stopping all that copies or sends it."""
 
@@ -50,11 +55,11 @@ class Configuration:
         config = cls(dict(values), version)
         for key in ("username", "password"):
             config.required(key)
-        if "dns_port" in values:
-            _ = config.dns_port
+        if "namespace" in values:
+            _ = config.namespace
         if "bus_key" in values:
             _ = config.keyring
-        _ = config.vcenter_thumbprints
+        _ = config.dns_ip, config.dns_port, config.tsig_key, config.bus_url, config.vcenter_thumbprints
         if config._json("manage_service_user_passwords") is True:
             raise _wrong(
                 "manage_service_user_passwords",
@@ -76,8 +81,14 @@ class Configuration:
 
     @property
     def namespace(self) -> str:
-        """The namespace that holds the DNS service (and, by convention, the OpenStack agents)."""
-        return self._stated("namespace") or self.required("namespace")
+        """The namespace that holds the DNS service (and, by convention, the OpenStack agents).
+
+        Raises ConfigurationError.
+        """
+        namespace = self._stated("namespace") or self.required("namespace")
+        if not _NAMESPACE.fullmatch(namespace):
+            raise _wrong("namespace", "is not the name of a namespace")
+        return namespace
 
     def password_for(self, host: str, username: str | None = None) -> str:
         """The derived password for a vCenter's FQDN. The first call for a user takes about 0.2 s of CPU."""
@@ -85,13 +96,31 @@ class Configuration:
 
     @property
     def tsig_key(self) -> str | None:
-        """Base64 secret of the key `tsig-key` (hmac-sha256); None: the zone is transferred unsigned."""
-        return self._stated("tsig_key")
+        """Base64 secret of the key `tsig-key` (hmac-sha256); None: the zone is transferred unsigned.
+
+        Raises ConfigurationError.
+        """
+        key = self._stated("tsig_key")
+        if key is not None and not _base64(key):
+            raise _wrong("tsig_key", "is not base64")
+        return key
 
     @property
     def dns_ip(self) -> str | None:
-        """Overrides the DNS server found by its Service."""
-        return self._stated("dns_ip")
+        """Overrides the DNS server found by its Service. Raises ConfigurationError."""
+        address = self._stated("dns_ip")
+        try:
+            return str(ipaddress.ip_address(address)) if address is not None else None
+        except ValueError:
+            raise _wrong("dns_ip", "is not an IP address") from None
+
+    @property
+    def bus_url(self) -> str | None:
+        """URL of RabbitMQ, where the settings name none; None: it is not here either. Raises ConfigurationError."""
+        url = self._stated("bus_url")
+        if url is not None and not _is_amqp(url):
+            raise _wrong("bus_url", "is not amqp://user:password@host:port/vhost, or amqps://")
+        return url
 
     @property
     def dns_port(self) -> int | None:
@@ -184,11 +213,24 @@ def _too_deep(value: Any, left: int) -> bool:
     return left == 0 or any(_too_deep(each, left - 1) for each in inner)
 
 
-def _bus_key(key: str, text: str) -> bytes:
+def _base64(text: str) -> bytes:
+    """What the text stands for; empty: nothing, or it is no base64."""
     try:
-        secret = base64.b64decode(text.strip(), validate=True)
+        return base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
-        secret = b""
+        return b""
+
+
+def _is_amqp(url: str) -> bool:
+    try:
+        parsed = urlsplit(url)
+        return parsed.scheme in ("amqp", "amqps") and bool(parsed.hostname) and parsed.port != 0
+    except ValueError:
+        return False
+
+
+def _bus_key(key: str, text: str) -> bytes:
+    secret = _base64(text)
     if len(secret) < _BUS_KEY_BYTES:
         raise _wrong(key, "is not base64 of at least 16 random bytes; make one with: openssl rand -base64 32")
     return secret

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from vcenter_operator.command.status.broker import Broker, names_of
 from vcenter_operator.command.status.model import Pipeline
 from vcenter_operator.command.status.reading import Counts, stages_of, vcenter_of
-from vcenter_operator.common.configuration import SECRET_NAME
+from vcenter_operator.common.configuration import SECRET_NAME, Configuration
 from vcenter_operator.common.errors import OperatorError
 from vcenter_operator.common.kubernetes.api import Api
 from vcenter_operator.common.kubernetes.client import connect
@@ -83,7 +83,7 @@ class Sources:
             secret = await self._kubernetes.get(path)
         except Forbidden as error:
             raise Forbidden(f"where it is may stand in the Secret {SECRET_NAME} (say it with --bus): {error}") from None
-        return values_of(secret or {}).get("bus_url") or self._settings.bus
+        return Configuration(values_of(secret or {})).bus_url or self._settings.bus
 
     async def _leases(self) -> dict[str, Mapping[str, Any]]:
         listing = await self._api().list(replace(LEASES, namespace=self._namespace).path())

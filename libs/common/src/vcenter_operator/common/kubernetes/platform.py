@@ -45,7 +45,7 @@ async def open_platform(
         events: Events = Silence() if dry_run else await stack.enter_async_context(KubernetesEvents(client))
         store: Store = KubernetesStore(client, own, missing_is_empty=dry_run, events=events)
         if bus is None:
-            url = None if "bus" in settings.model_fields_set else current.values.get("bus_url")
+            url = None if "bus" in settings.model_fields_set else current.bus_url
             bus = await patiently("bus", lambda: open_bus(settings, epochs, url=url, dry_run=dry_run))
             stack.push_async_callback(bus.close)
         yield Platform(
