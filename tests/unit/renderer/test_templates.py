@@ -117,6 +117,21 @@ def test_objects_are_owned_by_their_template_where_the_setting_says_so() -> None
     assert "ownerReferences" not in manifest["metadata"]
 
 
+def test_labels_and_annotations_that_are_the_operators_own_are_not_a_templates_to_set() -> None:
+    """One that says `claimed-by` would have its object handed over instead of deleted."""
+    own = ("claimed-by", "digest", "revision", "suspend", "unit")
+    stated = {f"vcenter-operator.stable.sap.cc/{name}": "x" for name in own} | {
+        "applyset.kubernetes.io/id": "x",
+        "applyset.kubernetes.io/part-of": "x",
+        "mine": "x",
+    }
+    written = configmap("claimed").replace("{name:", f"{{labels: {stated}, annotations: {stated}, name:")
+    (manifest,) = rendering(given(resource("claimed", written))).manifests.values()
+    (plain,) = rendering(given(resource("claimed", configmap("claimed")))).manifests.values()
+    for kind in ("labels", "annotations"):
+        assert manifest["metadata"][kind] == plain["metadata"][kind] | {"mine": "x"}
+
+
 def test_what_a_template_says_of_owners_is_left_out() -> None:
     owned = configmap("owned").replace("{name:", "{ownerReferences: [{kind: VCenterTemplate, name: x}], name:")
     assert "ownerReferences" in owned

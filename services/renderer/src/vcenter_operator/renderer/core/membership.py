@@ -9,6 +9,9 @@ from vcenter_operator.common import labels
 from vcenter_operator.common.identity import Unit
 from vcenter_operator.renderer.core.templates import Template
 
+_OWN = f"{labels.GROUP}/", f"{labels.APPLYSET_DOMAIN}/"
+"""What labels and annotations of the operator's begin with."""
+
 
 def as_member(
     manifest: Mapping[str, Any],
@@ -23,12 +26,13 @@ def as_member(
 
     that say what it was rendered from. With `owner_references` it is owned by its template, as under the deployed
     operator; a cluster-scoped object cannot be. What a template says of owners is left out, as the deployed operator
-    overwrites it: the garbage collector would delete past the deletion budget.
+    overwrites it: the garbage collector would delete past the deletion budget. So are labels and annotations that are
+    the operator's own, by which objects are told whose they are, claimed, handed over, and suspended.
     """
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "ownerReferences"}
-    metadata["labels"] = {**(metadata.get("labels") or {}), labels.PART_OF: labels.applyset_id(host, own_namespace)}
+    metadata["labels"] = {**_others(metadata.get("labels")), labels.PART_OF: labels.applyset_id(host, own_namespace)}
     metadata["annotations"] = {
-        **(metadata.get("annotations") or {}),
+        **_others(metadata.get("annotations")),
         labels.VCENTER: host,
         labels.TEMPLATE: template.key,
         labels.UNIT: str(unit),
@@ -44,3 +48,8 @@ def as_member(
             }
         ]
     return {**manifest, "metadata": metadata}
+
+
+def _others(stated: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The labels or annotations that are the template's to set."""
+    return {name: value for name, value in (stated or {}).items() if not name.startswith(_OWN)}
