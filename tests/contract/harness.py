@@ -15,7 +15,7 @@ from pamqp.common import FieldTable
 from tests.contract.proxy import Proxy, in_front_of
 from vcenter_operator.common.bus import Consumer, Ownership, Topology
 from vcenter_operator.common.bus.dispatch import RetryDelays
-from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
+from vcenter_operator.common.bus.inprocess import Broker, InProcessBus, _Queued
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
 from vcenter_operator.common.bus.rabbitmq.topology import ARROWS, Names
 from vcenter_operator.common.identity import Revision
@@ -144,6 +144,10 @@ class Harness(Protocol):
         """A partition's queue is gone."""
         ...
 
+    async def request_raw(self, stage: Stage, partition: int, body: bytes) -> None:
+        """Sends bytes where resync requests go."""
+        ...
+
     async def waiting(self, stage: Stage) -> int:
         """How many statements wait in the broker for a stage, in partition queues or put off; not those in work."""
         ...
@@ -191,6 +195,9 @@ class InProcessHarness(_Tasks):
     async def remove_queue(self, stage: Stage, partition: int) -> None:
         del self._broker.statements[stage, partition]
 
+    async def request_raw(self, stage: Stage, partition: int, body: bytes) -> None:
+        self._broker.requests[stage, partition].put(_Queued(body))
+
     async def waiting(self, stage: Stage) -> int:
         queues = (queue for (receiver, _), queue in self._broker.statements.items() if receiver is stage)
         return sum(len(queue.items) + queue.put_off for queue in queues)
@@ -233,6 +240,11 @@ class RabbitMQHarness(_Tasks):
         async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:
             underlay = await channel.get_underlay_channel()
             await underlay.queue_delete(self.names.partition(stage, partition))
+
+    async def request_raw(self, stage: Stage, partition: int, body: bytes) -> None:
+        async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:
+            exchange = await channel.get_exchange(self.names.resync, ensure=False)
+            await exchange.publish(aio_pika.Message(body), self.names.resync_key(stage, partition))
 
     async def waiting(self, stage: Stage) -> int:
         async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:

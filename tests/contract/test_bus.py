@@ -404,6 +404,30 @@ async def test_a_resync_request_reaches_the_owner_and_nobody_else(harness: Harne
         assert all(request in requests for request in recorder.requests)
 
 
+async def test_what_is_no_resync_request_is_parked_and_the_owner_goes_on(harness: Harness) -> None:
+    host = hosts_of(harness.topology, STAGE, 1, 1)[0]
+    good = ResyncRequest(stage=STAGE, partition=1, host=host)
+    bodies = {
+        b"\xc1 not msgpack": "not msgpack",
+        msgpack.packb({**msgpack.unpackb(encode(good)), "schema": 99}): "schema 99 is newer",
+        msgpack.packb({"schema": 1, "kind": "ResyncRequest", "partition": 1}): "ResyncRequest: stage: Field required",
+        encode(change(host, 1)): "a DnsChange is no resync request",
+    }
+    recorder = Recorder()
+    bus, _ = await one(harness, recorder)
+    ownership = recorder.owned[1]
+    for body in bodies:
+        await harness.request_raw(STAGE, 1, body)
+    await bus.request(good)
+    await until(lambda: recorder.requests == [good], "the good one")
+    found = {parked.body: parked.reason for parked in await parked_by(bus, len(bodies))}
+    assert found.keys() == bodies.keys()
+    assert all(reason in found[body] for body, reason in bodies.items())
+    await bus.publish(change(host, 1))
+    await until(lambda: recorder.sequences(host) == [1], "the owner goes on")
+    assert recorder.owned[1] is ownership
+
+
 async def test_a_resync_request_that_nobody_can_answer_is_lost(harness: Harness) -> None:
     bus, recorder = await harness.replica(), Recorder()
     await bus.request(ResyncRequest(stage=STAGE, partition=1))

@@ -55,6 +55,14 @@ def statement_for(stage: Stage, data: bytes) -> Statement:
     return message
 
 
+def request_in(data: bytes) -> ResyncRequest:
+    """The resync request in these bytes. Raises MalformedMessage as `decode` does."""
+    message = decode(data)
+    if not isinstance(message, ResyncRequest):
+        raise MalformedMessage(f"a {type(message).__name__} is no resync request")
+    return message
+
+
 def decode(data: bytes) -> Statement | ResyncRequest:
     """The message that `encode` made these bytes from.
 

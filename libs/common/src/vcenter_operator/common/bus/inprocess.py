@@ -17,7 +17,7 @@ from vcenter_operator.common.bus.sharing import Sharing, tenure
 from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 from vcenter_operator.common.telemetry import logger
-from vcenter_operator.common.wire import decode, encode, statement_for
+from vcenter_operator.common.wire import encode, request_in, statement_for
 
 log = logger(__name__)
 
@@ -206,7 +206,7 @@ class _Seat:
             asyncio.TaskGroup() as group,
         ):
             group.create_task(self._statements(partition, holding, dispatcher))
-            group.create_task(_requests(holding.requests, dispatcher))
+            group.create_task(self._requests(holding, dispatcher))
 
     async def release(self, partition: int) -> None:
         holding = self._holdings.pop(partition)
@@ -241,12 +241,15 @@ class _Seat:
                 await dispatcher.deliver(statement, delivery)
             await asyncio.sleep(0)
 
-
-async def _requests(queue: _Queue, dispatcher: Dispatcher) -> None:
-    while True:
-        request = decode((await queue.get()).body)
-        assert isinstance(request, ResyncRequest)
-        dispatcher.resync(request)
+    async def _requests(self, holding: _Holding, dispatcher: Dispatcher) -> None:
+        while True:
+            queued = await holding.requests.get()
+            try:
+                request = request_in(queued.body)
+            except MalformedMessage as error:
+                dispatcher.reject(_Request(self._broker, self._stage, holding, queued), str(error))
+            else:
+                dispatcher.resync(request)
 
 
 @dataclass(eq=False)
@@ -277,6 +280,13 @@ class _Delivery:
     def _answered(self) -> bool:
         """Whether it was still ours to answer."""
         return not self.holding.over and self.holding.unanswered.pop(id(self.queued), None) is not None
+
+
+class _Request(_Delivery):
+    """A resync request, which is not returned to any queue."""
+
+    def _answered(self) -> bool:
+        return not self.holding.over
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

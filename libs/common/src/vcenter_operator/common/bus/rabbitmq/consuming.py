@@ -14,9 +14,9 @@ from vcenter_operator.common.bus.rabbitmq.connection import Link, answered
 from vcenter_operator.common.bus.rabbitmq.publishing import Publisher
 from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
 from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
-from vcenter_operator.common.messages import ResyncRequest, Stage
+from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.telemetry import logger
-from vcenter_operator.common.wire import decode, statement_for
+from vcenter_operator.common.wire import request_in, statement_for
 
 log = logger(__name__)
 
@@ -59,6 +59,13 @@ class Delivery:
         await self.ack()
 
 
+class Request(Delivery):
+    """A resync request, for which the broker waits for no answer."""
+
+    async def ack(self) -> None:
+        """There is nothing to say."""
+
+
 @dataclass(eq=False)
 class Consumption:
     """The consumers of one partition, on a channel of its own."""
@@ -69,7 +76,7 @@ class Consumption:
     stage: Stage
     partition: int
     prefetch: int = PREFETCH
-    _arrivals: asyncio.Queue[IncomingMessage | ResyncRequest | None] = field(default_factory=asyncio.Queue)
+    _arrivals: asyncio.Queue[Delivery | None] = field(default_factory=asyncio.Queue)
     """None: the broker will send nothing more."""
     _channel: AbstractChannel | None = None
     _tags: list[str] = field(default_factory=list)
@@ -86,8 +93,8 @@ class Consumption:
         try:
             await self._consume(channel)
             while (arrival := await self._arrivals.get()) is not None:
-                if isinstance(arrival, ResyncRequest):
-                    dispatcher.resync(arrival)
+                if isinstance(arrival, Request):
+                    self._request(arrival, dispatcher)
                 else:
                     await self._statement(arrival, dispatcher)
                 await asyncio.sleep(0)  # a backlog is there at once, and must not hold up the loop
@@ -134,31 +141,33 @@ class Consumption:
         except BusUnavailable as error:
             log.debug("consumer not ended", error=str(error))
 
-    async def _statement(self, message: IncomingMessage, dispatcher: Dispatcher) -> None:
-        delivery = Delivery(message, self.publisher, self.stage, self.partition)
+    async def _statement(self, delivery: Delivery, dispatcher: Dispatcher) -> None:
         try:
-            statement = statement_for(self.stage, message.body)
+            statement = statement_for(self.stage, delivery.message.body)
             self.names.topology.expect(statement, self.partition)
         except MalformedMessage as error:
             dispatcher.reject(delivery, str(error))
         else:
             await dispatcher.deliver(statement, delivery)
 
+    def _request(self, delivery: Request, dispatcher: Dispatcher) -> None:
+        try:
+            request = request_in(delivery.message.body)
+        except MalformedMessage as error:
+            dispatcher.reject(delivery, str(error))
+        else:
+            dispatcher.resync(request)
+
     # aiormq runs each callback as a task of its own. They start in the order of arrival, and what does not wait before
     # it puts keeps that order.
 
     async def _statement_arrived(self, delivered: DeliveredMessage) -> None:
-        self._arrivals.put_nowait(IncomingMessage(delivered))
+        message = IncomingMessage(delivered)
+        self._arrivals.put_nowait(Delivery(message, self.publisher, self.stage, self.partition))
 
     async def _request_arrived(self, delivered: DeliveredMessage) -> None:
-        try:
-            request = decode(delivered.body)
-            if not isinstance(request, ResyncRequest):
-                raise MalformedMessage(f"a {type(request).__name__} is no resync request")
-        except MalformedMessage as error:
-            log.error("resync request dropped", stage=str(self.stage), partition=self.partition, error=str(error))
-        else:
-            self._arrivals.put_nowait(request)
+        message = IncomingMessage(delivered, no_ack=True)
+        self._arrivals.put_nowait(Request(message, self.publisher, self.stage, self.partition))
 
     async def _cancelled(self, _: object) -> None:
         log.warning("the broker ended a consumer", stage=str(self.stage), partition=self.partition)
