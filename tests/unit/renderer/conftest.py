@@ -289,6 +289,8 @@ class Scene:
         self.tells_templates = False
         """Whether templates are told of in their status: that moves positions."""
         self.events = ToldEvents()
+        self.grace = 0.0
+        """Seconds for which a template that went may be back."""
 
     @asynccontextmanager
     async def renderer(
@@ -297,11 +299,13 @@ class Scene:
         """A running renderer that owns every partition, with these templates."""
         if templates:
             self.templates.hold(*templates)
-        inputs = WatchedInputs(self.templates, self.cells, self.configuration)
+        inputs = WatchedInputs(self.templates, self.cells, self.configuration, grace=self.grace)
         setting = Setting(self.engine, SURROUNDINGS, Policy())
         board = self.board if self.tells_templates else None
         reporting = Reporting(self.store, self.templates, inputs, board, self.events, partitions=2, pace=QUICK)
-        self.service = service = RendererService(self.bus, inputs, setting, reporting, repeat_every=repeat_every)
+        self.service = service = RendererService(
+            self.bus, inputs, setting, reporting, self.store, repeat_every=repeat_every
+        )
         tasks = [
             asyncio.create_task(self.neighbours.serve(Stage.COLLECTOR, self.collector)),
             asyncio.create_task(self.neighbours.serve(Stage.APPLIER, self.applier)),

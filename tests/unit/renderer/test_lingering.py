@@ -53,6 +53,30 @@ def test_a_region_that_has_its_first_template_waits_but_a_restart_does_not() -> 
     assert first.seen(ONE, 11.0).templates == ONE
 
 
+def test_one_that_went_before_the_first_look_counts_from_that_look() -> None:
+    """Who starts while a template is being replaced would take it for deleted."""
+    lingering = Lingering(10.0)
+    lingering.seen(ONE, 5.0)
+    assert lingering.recall({"monsoon3/a": 1, "monsoon3/b": 7}, 6.0)
+    believed = lingering.seen(ONE, 6.0)
+    assert (usable(believed.templates), believed.until) == ({"a": True, "b": False}, 15.0)
+    assert believed.templates is not None
+    assert believed.templates.versions["monsoon3/b"] == 7
+    assert not lingering.recall({"monsoon3/b": 7}, 7.0), "known already: nothing changed"
+    assert lingering.seen(BOTH, 8.0) == (BOTH, None)
+    assert lingering.seen(ONE, 9.0).until == 19.0
+
+
+def test_what_is_recalled_late_has_been_gone_for_long_enough() -> None:
+    lingering = Lingering(10.0)
+    assert not lingering.recall({"monsoon3/b": 7}, 0.0), "nothing was seen yet"
+    lingering.seen(ONE, 5.0)
+    assert lingering.recalls(14.9)
+    assert not lingering.recalls(15.0)
+    assert not lingering.recall({"monsoon3/b": 7}, 15.0)
+    assert lingering.seen(ONE, 15.0) == (ONE, None)
+
+
 async def test_time_alone_makes_it_gone() -> None:
     templates, cells = FakeWatched([A, B]), FakeWatched(CELLS_AS_LISTED)
     inputs = WatchedInputs(templates, cells, FakeConfiguration(configuration()), grace=0.2)

@@ -8,18 +8,22 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.renderer.conftest import CELLS_AS_LISTED, Scene, becomes, unreachable
+from tests.unit.renderer.conftest import CELLS_AS_LISTED, MINUTE, Scene, becomes, unreachable
 from tests.unit.renderer.region import BUS_KEY, HOST, OTHER, configmap, configuration, inventory, only, resource
 from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
-from vcenter_operator.common.messages import ClusterRole, ResyncRequest, Stage, UnknownCluster, ZoneSource
+from vcenter_operator.common.messages import ClusterRole, Provenance, ResyncRequest, Stage, UnknownCluster, ZoneSource
+from vcenter_operator.common.record.port import Applied
 from vcenter_operator.renderer.adapters.frames import Bounds
 from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.core.failures import Failure
 from vcenter_operator.renderer.core.rendering import Rendered
 
 BB1, BB2 = Unit("cluster", "qa-de-1a", "productionbb001"), Unit("cluster", "qa-de-1b", "productionbb002")
+PROVENANCE = Provenance(
+    zone=ZoneSource(revision=Revision(1, 1), serial=1), inventory=Revision(1, 1), templates=1, cells=1, config=1
+)
 NOVA = "vcenter_cluster/monsoon3/nova.yaml.j2"
 
 
@@ -425,6 +429,39 @@ async def test_a_taken_partition_is_asked_for_and_restated_after_a_restart(scene
     assert scene.templates.fresh_lists > lists
     assert (second.index, second.provenance) == (first.index, first.provenance)
     assert second.manifests.keys() == second.index.keys()
+
+
+async def test_a_renderer_that_starts_while_a_template_is_replaced_does_not_take_it_for_deleted(scene: Scene) -> None:
+    """`kubectl replace --force` deletes it for a moment; a template that is gone is a deletion without a budget."""
+    kept, scene.grace = cinder(), 1.5
+    last = Applied(acted_on=PROVENANCE, settled_templates={"monsoon3/nova": 3, "monsoon3/cinder": 4})
+    await scene.store.write(HOST, last)
+    async with scene.renderer(kept):
+        await scene.tell()
+        first = await scene.delta(1)
+        assert [(each.template, each.unit) for each in first.unknown] == [("monsoon3/nova", None)]
+        assert first.templates.keys() == {"monsoon3/nova", "monsoon3/cinder"}
+        scene.templates.hold(nova(), kept)
+        second = await scene.delta(2)
+        assert (len(second.index), second.unknown) == (4, ())
+    scene.bus = type(scene.bus)(scene.broker, scene.epochs, scene.bus.published)
+    scene.templates.hold(kept)
+    async with scene.renderer():
+        await scene.tell(sequence=2)
+        assert len((await scene.delta(3)).unknown) == 1
+        fourth = await scene.delta(4)
+    assert (fourth.unknown, list(fourth.templates)) == ((), ["monsoon3/cinder"]), "deleted for good"
+
+
+async def test_a_record_that_cannot_be_read_delays_what_would_rest_on_it(scene: Scene) -> None:
+    scene.grace, scene.store.failing = MINUTE, True
+    async with scene.renderer(nova()):
+        await scene.tell()
+        await becomes(lambda: scene.service is not None and scene.service.inputs.current, "it has looked")
+        await asyncio.sleep(0.1)
+        assert not scene.deltas()
+        scene.store.failing = False
+        await scene.delta(1)
 
 
 async def test_lacking_manifests_are_sent_when_asked_for_and_nothing_else(scene: Scene) -> None:

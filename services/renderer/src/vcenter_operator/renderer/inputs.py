@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,6 +107,19 @@ class WatchedInputs:
             self._configuration = await self._source.fresh()
             self._looked = this
         self._update()
+
+    @property
+    def recalls(self) -> bool:
+        """Whether `recall` may make a difference: only for a moment after the first look."""
+        return self._lingering.recalls(time.monotonic())
+
+    def recall(self, versions: Mapping[str, int]) -> None:
+        """Takes in the templates that were there before this process was: `ManifestDelta.templates` of an earlier one.
+
+        Who looks first while a template is being replaced would believe that it was deleted.
+        """
+        if self._lingering.recall(versions, time.monotonic()):
+            self._update()
 
     async def follow(self) -> None:
         """Keeps them current until cancelled."""

@@ -10,6 +10,7 @@ import structlog
 from vcenter_operator.common.bus.port import Bus, Ownership
 from vcenter_operator.common.errors import ConfigurationError, OperatorError, OwnershipLost, TransientError
 from vcenter_operator.common.messages import Inventory, ManifestDelta, ResyncRequest, Stage, Statement, Trace
+from vcenter_operator.common.record.port import Store
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.renderer.core.delta import Merged
 from vcenter_operator.renderer.inputs import WatchedInputs
@@ -31,6 +32,7 @@ class RendererService:
         inputs: WatchedInputs,
         setting: Setting,
         reporting: Reporting,
+        store: Store,
         *,
         repeat_every: float = 300.0,
     ) -> None:
@@ -38,6 +40,7 @@ class RendererService:
         self.inputs = inputs
         self._setting = setting
         self._reporting = reporting
+        self._store = store
         self._repeat_every = repeat_every
         self._vcenters: dict[str, VCenter] = {}
         self._configuration_problem: str | None = None
@@ -93,6 +96,7 @@ class RendererService:
         assert isinstance(statement, Inventory)
         vcenter = self._vcenters.get(statement.host)
         if vcenter is None or vcenter.ownership is not ownership:
+            await self._recall(statement.host)
             vcenter = self._vcenters[statement.host] = VCenter(ownership, statement)
         elif statement.older_than(vcenter.inventory):
             return
@@ -105,6 +109,16 @@ class RendererService:
             if vcenter.ownership is ownership and request.host in (None, vcenter.host) and vcenter.stated is not None:
                 delta = vcenter.with_manifests(vcenter.stated, request.objects)
                 await self._publish(vcenter, delta.model_copy(update={"trace": request.trace.caused()}))
+
+    async def _recall(self, host: str) -> None:
+        """What a vCenter was last known to be rendered from is no less to be heard of because this process is new.
+
+        Raises TransientError.
+        """
+        if self.inputs.recalls:
+            record = await self._store.get(host)
+            if record is not None and record.applied is not None:
+                self.inputs.recall(record.applied.settled_templates or {})
 
     async def _refresh(self, vcenter: VCenter, trace: Trace) -> None:
         """States what follows from the newest inventory and inputs, if that is news.

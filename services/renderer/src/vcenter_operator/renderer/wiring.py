@@ -53,5 +53,6 @@ async def _service(
             inputs,
             Setting(engine, platform.surroundings, settings.policy, platform.dry_run),
             reporting,
+            platform.store,
             repeat_every=settings.repeat_every,
         )

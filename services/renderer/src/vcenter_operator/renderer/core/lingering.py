@@ -6,6 +6,7 @@ templates along when it goes. Believed at once, either would delete a region's a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ class Lingering:
         self._grace = grace
         self._there: dict[str, Template] = {}
         self._gone: dict[str, tuple[Template, float]] = {}
+        self._began: float | None = None
         self._empty = False
         self._back_at: float | None = None
         self._last: tuple[tuple[object, ...], TemplateSet] | None = None
@@ -38,6 +40,8 @@ class Lingering:
         No template at all is no evidence against anything, like no cells. What comes after that has to stand for the
         grace time, since templates come back one by one.
         """
+        if self._began is None:
+            self._began = now
         there = {template.key: template for template in templates.values()}
         if not there:
             self._empty, self._back_at = True, None
@@ -58,6 +62,20 @@ class Lingering:
         self._there = there
         until = min((since + self._grace for _, since in self._gone.values()), default=None)
         return Believed(self._with_those_gone(templates), until)
+
+    def recalls(self, now: float) -> bool:
+        """Whether a template may have gone so shortly before the first look that it still counts as unknown."""
+        return self._began is not None and now < self._began + self._grace
+
+    def recall(self, versions: Mapping[str, int], now: float) -> bool:
+        """Takes in what was there before this memory began, by key (see `Template`); says whether it is news."""
+        if self._began is None or not self.recalls(now):
+            return False
+        news = versions.keys() - self._there.keys() - self._gone.keys()
+        for key in news:
+            namespace, _, name = key.partition("/")
+            self._gone[key] = Template(namespace, name, scope="", source="", version=versions[key]), self._began
+        return bool(news)
 
     def _with_those_gone(self, templates: TemplateSet) -> TemplateSet:
         """The same set for the same content, so that it is seen that nothing changed."""
