@@ -28,7 +28,7 @@ from vcenter_operator.renderer.core.templates import Template
 from vcenter_operator.renderer.inputs import Inputs
 from vcenter_operator.renderer.ports import Engine, Job
 
-MANIFEST_BYTES = 8 * 1024 * 1024
+MANIFEST_BYTES = 6 * 1024 * 1024
 """Of sealed manifests in one delta. The applier asks for what it lacks, so that no message is too big for a broker."""
 
 _AT_ONCE = 20
