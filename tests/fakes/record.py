@@ -19,6 +19,8 @@ class MemoryStore:
         """Every call raises TransientError."""
         self.hanging = False
         """No write ever returns, nor has an effect."""
+        self.behind: dict[str, Record | None] = {}
+        """What is answered to who does not ask for what is there now."""
         self.writes: list[tuple[str, Section]] = []
         self._versions = itertools.count(1)
 
@@ -34,7 +36,7 @@ class MemoryStore:
 
     async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         self._fail()
-        return self.records.get(host)
+        return self.behind[host] if host in self.behind and not fresh else self.records.get(host)
 
     async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
         if self.hanging:

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from kubernetes_asyncio.client import ApiClient
 
 from tests.contract.proxy import Proxy
 from tests.integration.applier_cluster import TESTER, Region
+from tests.requests import requests_of
 from tests.stack.kubernetes import Kubernetes
 from tests.unit.applier.given import HOST, OTHER, cluster, provenance, stated
 from vcenter_operator.applier.adapters.kubernetes.freeze import NAME as FREEZE
@@ -73,20 +73,6 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, within: flo
     while not await condition():
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
         await asyncio.sleep(0.02)
-
-
-def requests_of(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Every request that the applier makes from now on, but for watches."""
-    seen: list[tuple[str, str]] = []
-    call_api = client.call_api
-
-    async def noted(path: str, method: str, **more: Any) -> Any:
-        if ("watch", "true") not in more.get("query_params", ()):
-            seen.append((method, "/".join(path.split("/")[-2:])))
-        return await call_api(path, method, **more)
-
-    monkeypatch.setattr(client, "call_api", noted)
-    return seen
 
 
 def answers(region: Region, delta: ManifestDelta) -> None:

@@ -12,9 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.fakes.discovery import Scene, TransferThread, becomes
+from tests.records import COLLECTED
+from tests.requests import requests_of
 from tests.stack.errors import StackError
 from vcenter_operator.common.kubernetes.api import Resource
 from vcenter_operator.common.kubernetes.platform import open_platform
+from vcenter_operator.common.kubernetes.record import KubernetesStore
 from vcenter_operator.common.kubernetes.watching import Watcher
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.discovery.adapters.dns import DnsZone
@@ -246,3 +249,34 @@ async def test_the_secret_is_followed(cluster: Cluster, scene: Scene, stack: Sta
             cluster.secret(dns_ip=other.address, dns_port=str(other.port))
             await becomes(lambda: scene.told() == {"vc-a-0": True, "vc-b-0": True}, "the other server", within=20)
     stack.discard(other)
+
+
+async def test_one_write_to_the_record_precedes_each_statement_and_idling_asks_nothing(
+    cluster: Cluster, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the other stages write to the same resource all the time."""
+    zone = cluster.zone
+    settings = cluster.settings(repeat_every=0.2)
+    cluster.secret(dns_ip=zone.address, dns_port=str(zone.port))
+    zone.add("vc-a-0", "A", "10.0.0.1")
+    async with (
+        open_platform(settings, bus=scene.bus()) as platform,
+        on_kubernetes(settings, platform) as service,
+        running(service),
+    ):
+        assert platform.kubernetes is not None
+        await becomes(lambda: scene.told() == {"vc-a-0": True}, "stated", within=20)
+        host = scene.heard[0].host
+        written = await KubernetesStore(platform.kubernetes, cluster.namespace).write(host, COLLECTED)
+        async with asyncio.timeout(20):
+            while await platform.store.get(host, fresh=False) != written:
+                await asyncio.sleep(0.01)
+        seen = requests_of(platform.kubernetes, monkeypatch)
+        zone.add("vc-a-0", "A", "10.0.0.9")
+        both = ("10.0.0.1", "10.0.0.9")
+        await becomes(lambda: scene.of("vc-a-0")[-1].addresses == both, "the change stated", within=20)
+        assert set(seen) == {("PATCH", f"{host}/status")}
+        seen.clear()
+        said = len(scene.heard)
+        await becomes(lambda: len(scene.heard) > said + 3, "said again, three times", within=20)
+        assert seen == []

@@ -327,6 +327,23 @@ async def test_another_stage_that_writes_its_section_is_in_nobodys_way(scene: Sc
         await becomes(lambda: scene.told()["vc-b-0"] is False, "stated all the same")
 
 
+async def test_what_is_known_of_the_record_may_be_behind(scene: Scene) -> None:
+    scene.zone.hold(TWO)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 2, "both stated")
+        scene.store.behind = {fqdn("vc-a-0"): scene.store.records[fqdn("vc-a-0")], fqdn("vc-c-0"): None}
+        record = scene.store.records[fqdn("vc-a-0")]
+        scene.store.records[fqdn("vc-a-0")] = record.model_copy(update={"version": "moved on"})
+        later = Discovered(present=True, serial=9, revision=Revision(5, 1), addresses=("10.0.0.9",))
+        await scene.store.write(fqdn("vc-c-0"), later)
+        scene.zone.hold({"vc-a-0": "10.0.0.8", "vc-b-0": "10.0.0.2", "vc-c-0": "10.0.0.3"})
+        await becomes(lambda: scene.of("vc-a-0")[-1].addresses == ("10.0.0.8",), "read, recorded and stated")
+        await scene.zone.looked()
+    assert scene.store.discovered(fqdn("vc-a-0")).addresses == ("10.0.0.8",)
+    assert scene.store.discovered(fqdn("vc-c-0")) == later, "a later owner's record was written over"
+    assert scene.of("vc-c-0") == []
+
+
 async def test_it_stops_at_once(scene: Scene) -> None:
     scene.zone.hold(TWO)
     async with asyncio.timeout(2):

@@ -15,6 +15,7 @@ from vcenter_operator.common.bus.port import Bus, Ownership
 from vcenter_operator.common.errors import OperatorError, OwnershipLost, StaleRecord
 from vcenter_operator.common.messages import DnsChange
 from vcenter_operator.common.record import Discovered, Record, Store
+from vcenter_operator.common.record.port import ABSENT
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -31,8 +32,6 @@ class _Entry:
     statement: DnsChange | None = None
     published: bool = True
     recorded: Discovered | None = None
-    version: str | None = None
-    """Version of the record that `recorded` was seen at; None: to be looked up."""
 
     @property
     def settled(self) -> bool:
@@ -55,8 +54,7 @@ class Outbox:
     def remember(self, record: Record) -> None:
         """What the record holds of a vCenter that nothing is stated of yet."""
         if record.discovered is not None:
-            section = record.discovered
-            self._entries[record.host] = _Entry(section, recorded=section, version=record.version)
+            self._entries[record.host] = _Entry(record.discovered, recorded=record.discovered)
 
     def annotate(self, host: str, section: Discovered) -> None:
         """The record shall hold this; nothing is said on the bus."""
@@ -82,7 +80,7 @@ class Outbox:
         entry = self._entries[host]
         if entry.recorded is not None and host not in self._busy:
             log.warning("the record was deleted: written again", vcenter=host)
-            entry.recorded = entry.version = None
+            entry.recorded = None
             self._wake.set()
 
     async def run(self) -> None:
@@ -126,26 +124,24 @@ class Outbox:
         entry.published = entry.statement is statement
 
     async def _record(self, host: str, entry: _Entry) -> None:
+        """By what is known of the record; where that turns out to be behind, the record is read."""
         section = entry.section
-        for last in (False, False, True):
-            if entry.version is None:
-                entry.version = await self._look_up(host)
+        for fresh in (False, True, True):
+            version = await self._look_up(host, fresh=fresh)
             self._ownership.verify()
             try:
-                written = await self._store.write(host, section, version=entry.version)
+                await self._store.write(host, section, version=version)
             except StaleRecord:
-                entry.version = None
-                if last:
-                    raise
-            else:
-                entry.recorded, entry.version = section, written.version
-                return
+                continue
+            entry.recorded = section
+            return
+        raise StaleRecord(f"VCenter {host}: changes while it is read, again and again")
 
-    async def _look_up(self, host: str) -> str | None:
+    async def _look_up(self, host: str, *, fresh: bool) -> str:
         """The version of the record that is there. Raises OwnershipLost where a later owner wrote it."""
-        found = await self._store.get(host)
+        found = await self._store.get(host, fresh=fresh)
         if found is None:
-            return None
+            return ABSENT
         if found.discovered is not None and found.discovered.revision.epoch > self._ownership.epoch:
             raise OwnershipLost(f"a later owner of the zone (epoch {found.discovered.revision.epoch}) wrote the record")
         return found.version

@@ -132,15 +132,16 @@ class ZoneWatch:
             await asyncio.sleep(_jittered(self._settings.repeat_every))
             self._outbox.say_again()
             try:
-                records = {record.host: record for record in await self._store.list()}
+                await self._look_after_the_record()
             except Exception as error:
                 log.info("the record cannot be looked at", error=str(error))
-                continue
-            for host, section in self._known.items():
-                record = records.get(host)
-                # One that is gone from the zone may be forgotten by deleting its record.
-                if section.present and (record is None or record.discovered is None):
-                    self._outbox.record_again(host)
+
+    async def _look_after_the_record(self) -> None:
+        """What somebody deleted of it is written again. One that is gone from the zone may be forgotten so."""
+        for host in [host for host, section in self._known.items() if section.present]:
+            record = await self._store.get(host, fresh=False)
+            if record is None or record.discovered is None:
+                self._outbox.record_again(host)
 
     async def _pause(self, seconds: float) -> None:
         """Until the next look."""

@@ -54,7 +54,13 @@ class KubernetesStore:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[RecordView]:
-        """While entered, what is known of the resources comes from a watch, and a write asks nothing beforehand."""
+        """While entered, what is known of the resources comes from a watch, and a write asks nothing beforehand.
+
+        Stages of one process share it: whoever entered first leaves last.
+        """
+        if self._view is not None:
+            yield self._view
+            return
         async with RecordView(self._client, self._vcenters.namespace or "") as view:
             self._view = view
             try:
