@@ -12,6 +12,7 @@ from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Ownership, Topology
 from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
+from vcenter_operator.common.record.orders import Orders
 from vcenter_operator.discovery.adapters.transfer import Order, Outcome, Transfers
 from vcenter_operator.discovery.ports import Access, Notifications, Zone
 from vcenter_operator.discovery.service import DiscoveryService
@@ -143,6 +144,11 @@ class Scene:
     def told(self) -> dict[str, bool]:
         """First label to present, by the last statement."""
         return {change.host.split(".")[0]: change.present for change in self.heard}
+
+    def order(self, label: str, **orders: str) -> None:
+        """A person's word on the VCenter."""
+        record = self.store.records[fqdn(label)]
+        self.store.records[fqdn(label)] = record.model_copy(update={"orders": Orders(**orders), "version": "ordered"})
 
     def bus(self) -> Bus:
         return Bus(self.broker, self.epochs)

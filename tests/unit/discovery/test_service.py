@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
 
@@ -534,7 +535,7 @@ async def test_a_held_zone_that_is_mended_is_believed_at_once_however_late_the_s
     async with scene.discovery():
         await becomes(lambda: len(scene.heard) == 4, "four stated")
         scene.zone.hold({"vc-a-0": "10.0.0.1", "vc-b-0": "10.0.0.2"} | {"vc-e-0": "10.0.0.5"}, serial=10)
-        await becomes(lambda: scene.told().get("vc-e-0"), "half is no unlikely share")
+        await becomes(lambda: scene.told().get("vc-e-0"), "two are no unlikely share")
         scene.zone.hold({"vc-e-0": "10.0.0.5"})
         await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
         scene.zone.hold({"vc-e-0": "10.0.0.5"})
@@ -547,14 +548,71 @@ async def test_a_held_zone_that_is_mended_is_believed_at_once_however_late_the_s
     assert all(change.present for change in scene.of("vc-b-0")), "another look does not confirm it before its time"
 
 
-async def test_a_person_confirms_a_held_zone_by_the_share(scene: Scene) -> None:
-    """As docs/operating.md says: the discovery started anew with a share of 1."""
+async def test_a_person_has_a_held_zone_believed_at_once(scene: Scene) -> None:
+    """By the digest that the condition names; neither another one nor what was said of an earlier loss counts."""
     scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
     scene.zone.hold(FOUR)
     async with scene.discovery():
         await becomes(lambda: len(scene.heard) == 4, "four stated")
+        scene.zone.hold({})
+        await becomes(lambda: condition(scene, "vc-a-0") == ("Unknown", "ZoneHeld"), "held")
+        earlier = word(scene, "vc-a-0")
         scene.zone.hold({"vc-a-0": "10.0.0.1"})
-        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "held")
-    scene.settings = scene.settings.model_copy(update={"zone_held_share": 1.0})
+        await becomes(lambda: condition(scene, "vc-a-0") == ("True", "InZone"), "one is there again")
+        scene.order("vc-b-0", approve=earlier)
+        for _ in range(3):
+            await scene.zone.looked()
+        assert condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld")
+        assert word(scene, "vc-b-0") != earlier
+        scene.order("vc-b-0", approve=word(scene, "vc-b-0"))
+        await becomes(lambda: list(scene.told().values()).count(False) == 3, "believed")
+    assert scene.zone.transfers[-1] == "full"
+
+
+async def test_a_word_for_a_held_zone_does_not_hold_for_a_greater_loss(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
+    scene.zone.hold(FOUR | {"vc-e-0": "10.0.0.5"})
     async with scene.discovery():
-        await becomes(lambda: list(scene.told().values()).count(False) == 3, "confirmed")
+        await becomes(lambda: len(scene.heard) == 5, "five stated")
+        scene.zone.hold({"vc-a-0": "10.0.0.1", "vc-b-0": "10.0.0.2"})
+        await becomes(lambda: condition(scene, "vc-c-0") == ("Unknown", "ZoneHeld"), "held")
+        scene.zone.names = {}  # the second look will lack still others
+        scene.order("vc-c-0", approve=word(scene, "vc-c-0"))
+        await becomes(lambda: condition(scene, "vc-a-0") == ("Unknown", "ZoneHeld"), "held anew")
+    assert all(scene.told().values())
+
+
+async def test_what_was_confirmed_does_not_count_along_with_what_goes_later(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
+    scene.zone.hold(FOUR | {"vc-e-0": "10.0.0.5"})
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 5, "five stated")
+        scene.zone.hold(TWO)
+        await becomes(lambda: condition(scene, "vc-c-0") == ("Unknown", "ZoneHeld"), "held")
+        scene.order("vc-c-0", approve=word(scene, "vc-c-0"))
+        await becomes(lambda: list(scene.told().values()).count(False) == 3, "believed")
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: not scene.told()["vc-b-0"], "one more, at once")
+
+
+async def test_a_loss_in_steps_is_held_by_whoever_takes_over_too(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"zone_confirm_after": 3600.0})
+    scene.zone.hold(FOUR)
+    async with scene.discovery():
+        await becomes(lambda: len(scene.heard) == 4, "four stated")
+        scene.zone.hold(TWO)
+        await becomes(lambda: list(scene.told().values()).count(False) == 2, "two are no unlikely share")
+        scene.zone.hold({"vc-a-0": "10.0.0.1"})
+        await becomes(lambda: condition(scene, "vc-b-0") == ("Unknown", "ZoneHeld"), "a third within the hour is")
+        held = scene.store.discovered(fqdn("vc-b-0")).conditions[0].message
+        assert "lacks 3 of the 4 vCenters of the last hour" in held
+    async with scene.discovery():
+        for _ in range(3):
+            await scene.zone.looked()
+    assert scene.told()["vc-b-0"] is True
+
+
+def word(scene: Scene, label: str) -> str:
+    """The digest that a person is told."""
+    (found,) = re.findall("approve=([0-9a-f]{16})", scene.store.discovered(fqdn(label)).conditions[0].message)
+    return str(found)

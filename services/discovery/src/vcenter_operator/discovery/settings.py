@@ -20,9 +20,12 @@ class DiscoverySettings(Settings):
     """MiB that the process which transfers the zone may have: a zone of 100,000 names takes 130."""
     dns_retry_longest: float = Field(default=30.0, gt=0)
     """The longest pause between two attempts while the zone cannot be read (doubled from 1)."""
-    zone_held_share: float = Field(default=0.5, ge=0, le=1)
-    """A zone that lost more than this share of its vCenters at once is held as unknown until confirmed."""
-    zone_confirm_after: float = Field(default=10.0, gt=0)
+    zone_held_share: float = Field(default=0.1, ge=0, le=1)
+    """A zone that lost more than this share of its vCenters within an hour is held as unknown until confirmed; the loss
+
+    of one or two is not, that of all always is. 1: only that of all.
+    """
+    zone_confirm_after: float = Field(default=60.0, gt=0)
     """Until the second look at a zone that is held."""
     zone_set_back_after: float = Field(default=60.0, ge=0)
     """How long only older serials have to be seen until the zone counts as set back, and not a server as lagging."""

@@ -17,9 +17,9 @@ from vcenter_operator.discovery.core import conditions
 from vcenter_operator.discovery.core.changes import Revisions, Sighting, changes
 from vcenter_operator.discovery.core.conditions import Trouble
 from vcenter_operator.discovery.core.lineage import LOOKS, Lineage, Standing
-from vcenter_operator.discovery.core.plausibility import Doubt, doubt
 from vcenter_operator.discovery.core.serial import is_newer
 from vcenter_operator.discovery.core.zone import Version, ZoneCopy, vcenters
+from vcenter_operator.discovery.holding import Holding
 from vcenter_operator.discovery.outbox import Outbox
 from vcenter_operator.discovery.ports import Zone, ZoneUnavailable
 from vcenter_operator.discovery.settings import DiscoverySettings
@@ -42,20 +42,6 @@ class _Reading:
     trouble: Trouble | None = None
     shown: bool = False
     """Whether the trouble is in the vCenters' conditions."""
-
-
-@dataclass
-class _Held:
-    """A zone that is not believed yet."""
-
-    doubt: Doubt
-    serial: int
-    until: float
-    """When a look at the whole zone may confirm it (monotonic)."""
-
-    @property
-    def due(self) -> bool:
-        return time.monotonic() >= self.until
 
 
 class ZoneWatch:
@@ -86,7 +72,7 @@ class ZoneWatch:
         self._hint = asyncio.Event()
         self._hinted: list[float] = []
         """Pauses between the next looks."""
-        self._held: _Held | None = None
+        self._holding = Holding(store, settings)
         self._reading = _Reading()
 
     async def run(self) -> None:
@@ -163,6 +149,7 @@ class ZoneWatch:
         try:
             version = await self._zone.version()
             standing = self._lineage.weigh(version.serial, time.monotonic())
+            await self._holding.heed()
             copy = await self._read(version, standing)
             self._succeeded()
             if copy is not None:
@@ -182,8 +169,9 @@ class ZoneWatch:
         if self._hinted:
             regular = min(regular, self._hinted.pop(0))
         pause = _jittered(regular)
-        if self._held is not None and not self._held.due:
-            pause = min(pause, self._held.until - time.monotonic())
+        held = self._holding.held
+        if held is not None and not held.due:
+            pause = min(pause, held.until - time.monotonic())
         return pause
 
     async def _read(self, version: Version, standing: Standing) -> ZoneCopy | None:
@@ -191,7 +179,7 @@ class ZoneWatch:
         if standing is Standing.BEHIND:
             self._tell_of_lag(version)
             return None
-        second = self._held is not None and self._held.due
+        second = self._holding.held is not None and self._holding.held.due
         if version == self._version and not second:
             return None
         copy = await self._zone.transfer(afresh=second or standing is Standing.SET_BACK)
@@ -215,38 +203,15 @@ class ZoneWatch:
         )
 
     def _judge(self, copy: ZoneCopy) -> None:
-        self._lineage.accept(copy.version.serial)
+        serial = copy.version.serial
+        self._lineage.accept(serial)
         found = vcenters(copy.names, self._domain)
-        known = {host for host, section in self._known.items() if section.present}
-        held = self._held
-        earlier = held.doubt if held is not None and held.due else None
-        why = doubt(known, found.keys(), share=self._settings.zone_held_share, earlier=earlier)
-        if why is not None:
-            self._hold(why, copy.version.serial)
-            return
-        if held is not None:
-            how = "the second look confirms it" if earlier is not None else "the vCenters are there again"
-            log.info("the zone is not held any more", because=how, serial=copy.version.serial)
-            self._held = None
+        before = self._holding.held
+        believed = self._holding.believes(self._known, found.keys(), serial)
+        if self._holding.held is not before:
             self._show()
-        self._believe(copy.version.serial, found)
-
-    def _hold(self, why: Doubt, serial: int) -> None:
-        """Until a second look confirms it, which nothing hurries. One that lacks still others begins anew."""
-        held = self._held
-        if held is not None and not held.due and why.lost <= held.doubt.lost:
-            self._held = _Held(why, serial, held.until)
-        else:
-            self._held = _Held(why, serial, time.monotonic() + self._settings.zone_confirm_after)
-            log.warning(
-                "the zone lacks an unlikely share of the vCenters at once: held as unknown until a second look "
-                "confirms it",
-                serial=serial,
-                lacking=len(why.lost),
-                known=why.known,
-                vcenters=sorted(why.lost)[:20],
-            )
-        self._show()
+        if believed:
+            self._believe(serial, found)
 
     def _believe(self, serial: int, found: dict[str, tuple[str, ...]]) -> None:
         for host, sighting in changes(self._stated, found, self._remembered).items():
@@ -313,8 +278,9 @@ class ZoneWatch:
         return known.model_copy(update={"conditions": (self._condition(host, known),)})
 
     def _condition(self, host: str, known: Discovered) -> Condition:
-        if self._held is not None and host in self._held.doubt.lost:
-            return conditions.held(self._domain, self._held.serial, self._held.doubt)
+        held = self._holding.held
+        if held is not None and host in held.doubt.lost:
+            return conditions.held(self._domain, held.serial, held.doubt, held.word)
         if self._reading.shown and self._reading.trouble is not None:
             return conditions.unreadable(self._reading.trouble)
         tell = conditions.in_zone if known.present else conditions.not_in_zone

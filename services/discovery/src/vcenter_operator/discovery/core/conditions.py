@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vcenter_operator.common.record import Condition
+from vcenter_operator.common.record.orders import APPROVE
 from vcenter_operator.discovery.core.plausibility import Doubt
 
 TYPE = "Discovered"
@@ -30,11 +31,11 @@ def not_in_zone(domain: str, serial: int) -> Condition:
     return Condition(type=TYPE, status="False", reason="NotInZone", message=message)
 
 
-def held(domain: str, serial: int, doubt: Doubt) -> Condition:
+def held(domain: str, serial: int, doubt: Doubt, word: str) -> Condition:
     """A zone lacks the vCenter, but too many others as well to be believed at once."""
     message = (
-        f"the zone {domain} (serial {serial}) lacks {len(doubt.lost)} of {doubt.known} vCenters at once: "
-        "held as unknown until a second look confirms it"
+        f"the zone {domain} (serial {serial}) lacks {doubt.gone} of the {doubt.known} vCenters of the last hour: held "
+        f"as unknown until a second look confirms it, or the annotation {APPROVE}={word} on any of these VCenters"
     )
     return Condition(type=TYPE, status="Unknown", reason="ZoneHeld", message=message)
 
