@@ -60,8 +60,15 @@ def main(memory: int) -> None:
         answer = _answer(transfers, replace(Order(**json.loads(body)), memory=memory))
         answers.write(frame(answer))
         answers.flush()
-        if answer.get("how") not in ("IXFR", "none"):
-            gc.collect()  # the copy before, or half a new one
+        _collect(whole=answer.get("how") not in ("IXFR", "none"))
+
+
+def _collect(*, whole: bool) -> None:
+    """What the last order left behind, and, with `whole`, the copy before it. What stays is not walked through again."""
+    if whole:
+        gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _answer(transfers: Transfers, order: Order) -> dict[str, Any]:
