@@ -16,6 +16,7 @@ from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import ResyncRequest, Stage
 from vcenter_operator.common.record import Discovered
 from vcenter_operator.discovery.ports import ZoneUnavailable
+from vcenter_operator.discovery.watching import ZoneWatch
 
 TWO = {"vc-a-0": "10.0.0.1", "vc-b-0": "10.0.0.2"}
 FOUR = TWO | {"vc-c-0": "10.0.0.3", "vc-d-0": "10.0.0.4"}
@@ -501,6 +502,31 @@ async def test_a_transfer_from_a_server_behind_the_one_that_stated_the_serial_is
         scene.zone.hold(TWO | {"vc-c-0": "10.0.0.3"}, serial=101)
         await becomes(lambda: len(scene.heard) == 3, "the newer one")
     assert scene.told() == {"vc-a-0": True, "vc-b-0": True, "vc-c-0": True}
+
+
+async def test_a_serial_that_no_transfer_bears_out_is_looked_after_ever_more_rarely(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where one server answers all questions over UDP, and one behind it all connections."""
+    scene.settings = scene.settings.model_copy(update={"dns_poll_every": 10.0, "dns_retry_longest": 30.0})
+    pauses: list[float] = []
+
+    async def noted(_: ZoneWatch, seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(ZoneWatch, "_pause", noted)
+    scene.zone.hold(TWO, serial=100)
+    scene.zone.stated = 101
+    async with scene.discovery():
+        await becomes(lambda: len(pauses) > 6, "six looks")
+        assert pauses[0] <= 1.2, "the next connection may lead to the other server"
+        assert pauses[5] >= 8.0, "as if there was nothing new"
+        scene.zone.hold(TWO, serial=101)
+        await scene.zone.looked()
+        borne_out = len(pauses)
+        scene.zone.stated = 102
+        await becomes(lambda: any(pause <= 1.2 for pause in pauses[borne_out:]), "soon again at the next one")
 
 
 async def test_a_second_look_at_a_server_that_lags_behind_settles_nothing(scene: Scene) -> None:

@@ -28,8 +28,6 @@ log = logger(__name__)
 
 _AFTER_A_HINT = (0.5, 1.0, 2.0)
 """Seconds between looks after a hint that was not borne out: the server asked may lag behind the one that told."""
-_BEHIND_AGAIN = 1.0
-"""Seconds until the next look where the serial was stated by one server, and the transfer answered by one behind it."""
 
 
 @dataclass
@@ -69,6 +67,8 @@ class ZoneWatch:
         """Of the zone that was looked at last, believed or not."""
         self._lineage = Lineage(patience=settings.zone_set_back_after if zone.may_lag else 0)
         self._told_of_lag = False
+        self._unborne = 0
+        """Looks in a row at which the serial was stated by one server, and the transfer answered by one behind it."""
         self._hint = asyncio.Event()
         self._hinted: list[float] = []
         """Pauses between the next looks."""
@@ -162,10 +162,11 @@ class ZoneWatch:
 
     def _until_next(self, version: Version) -> float:
         regular = self._settings.dns_poll_every
+        self._unborne = self._unborne + 1 if self._version != version and not self._lineage.doubted else 0
         if self._lineage.doubted:
             regular = min(regular, self._settings.zone_set_back_after / LOOKS)
-        elif self._version != version:
-            regular = min(regular, _BEHIND_AGAIN)
+        elif self._unborne:
+            regular = min(regular, self._delays.after(self._unborne))
         if self._hinted:
             regular = min(regular, self._hinted.pop(0))
         pause = _jittered(regular)
