@@ -33,7 +33,17 @@ from vcenter_operator.discovery.core.serial import is_newer
 from vcenter_operator.discovery.core.zone import Entry
 from vcenter_operator.discovery.ports import Access, Server, ZoneUnavailable
 
-_NOT_CURED_BY_AXFR = (dns.exception.Timeout, dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadTime)
+_NOT_CURED_BY_AXFR = (
+    TimeoutError,
+    dns.exception.Timeout,
+    dns.tsig.PeerError,
+    dns.tsig.BadSignature,
+    dns.tsig.BadTime,
+)
+_NOT_OFFERED = (EOFError, OSError, dns.xfr.TransferError)
+"""How a server answers that does no incremental transfers: it closes the connection, or says so."""
+_WHOLE_FOR = 3600.0
+"""Seconds for which such a server is not asked for one again."""
 _LARGEST = 512 * 1024 * 1024
 """Bytes of a transfer: nobody's zone, but a server that never ends."""
 
@@ -95,6 +105,8 @@ class Transfers:
     def __init__(self) -> None:
         self._copy: dns.zone.Zone | None = None
         self._copied_from: tuple[str, Server] | None = None
+        self._whole: dict[Server, float] = {}
+        """Servers that do no incremental transfers, and until when that is taken for granted (monotonic)."""
 
     def transfer(self, order: Order) -> Outcome:
         """Incremental where an earlier copy of this server's allows it, whole otherwise. Raises ZoneUnavailable."""
@@ -109,22 +121,30 @@ class Transfers:
         base = None if order.afresh else self._base(order)
         # Whatever happens to an incremental transfer, the next attempt starts from nothing.
         self._copy = None
-        problem = None
-        if base is not None:
-            before = serial(base)
-            try:
-                _catch_up(order, base)
-            except _NOT_CURED_BY_AXFR:
-                raise
-            except dns.exception.DNSException as error:
-                problem = f"{type(error).__name__}: {error}"
-            else:
-                return base, "IXFR" if serial(base) != before else "none", None
-        return _whole(order), "AXFR", problem
+        if base is None:
+            return _whole(order), "AXFR", None
+        before, offered = serial(base), True
+        try:
+            _catch_up(order, base)
+        except _NOT_CURED_BY_AXFR:
+            raise
+        except _NOT_OFFERED as error:
+            problem, offered = f"{type(error).__name__}: {error}", False
+        except dns.exception.DNSException as error:
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            return base, "IXFR" if serial(base) != before else "none", None
+        zone = _whole(order)
+        if not offered:
+            self._whole[order.access.server] = time.monotonic() + _WHOLE_FOR
+        return zone, "AXFR", problem
 
     def _base(self, order: Order) -> dns.zone.Zone | None:
-        """The copy to start an incremental transfer from; None where it is another server's, or not older."""
-        if self._copy is None or self._copied_from != (order.domain, order.access.server):
+        """The copy to start an incremental transfer from; None where it is another server's, not older, or no use."""
+        server = order.access.server
+        if self._copy is None or self._copied_from != (order.domain, server):
+            return None
+        if time.monotonic() < self._whole.get(server, 0.0):
             return None
         ours = serial(self._copy)
         backwards = order.asked is not None and order.asked != ours and not is_newer(order.asked, ours)
