@@ -36,6 +36,8 @@ class Behaviour(Enum):
     RIGHT = auto()
     SILENT = auto()
     """Connections are taken, and nothing is ever answered."""
+    TCP_ONLY = auto()
+    """What comes over UDP is lost."""
     EOF = auto()
     """Over UDP the answer is cut off, over TCP the connection is closed in place of an answer."""
     CUT_OFF = auto()
@@ -69,7 +71,7 @@ class Behaviour(Enum):
 B = Behaviour
 _SPARES_THE_SERIAL = {
     B.RIGHT, B.NO_TRANSFER, B.HALF_TRANSFER, B.HANGING_TRANSFER, B.NO_INCREMENT, B.BROKEN_INCREMENT, B.CUT_INCREMENT,
-    B.EMPTY, B.UNSIGNED,
+    B.EMPTY, B.UNSIGNED, B.TCP_ONLY,
 }  # fmt: skip
 
 
@@ -104,6 +106,8 @@ class FakeDns:
         response = self._response(query)
         match self.behaviour:
             case B.SILENT:
+                return None
+            case B.TCP_ONLY if transport == "udp":
                 return None
             case B.TRUNCATED:
                 response.flags |= dns.flags.TC

@@ -14,6 +14,7 @@ import pytest
 
 from tests.fakes.discovery import Fixed, TransferThread
 from tests.fakes.dns import ADDRESS, DOMAIN, KEY, Behaviour, FakeDns
+from vcenter_operator.discovery.adapters import dns as dns_adapter
 from vcenter_operator.discovery.adapters.dns import DnsZone
 from vcenter_operator.discovery.core.zone import Version, vcenters
 from vcenter_operator.discovery.ports import Access, Server, ZoneUnavailable
@@ -134,6 +135,24 @@ async def test_differences_that_make_no_sense_do_not_end_incremental_transfers(s
     setting.server.hold({"vc-d-0": "10.0.0.4"})
     assert await setting.hosts() == {"vc-d-0"}
     assert setting.server.asked == {"AXFR/tcp": 2, "IXFR/tcp": 2}
+
+
+async def test_one_lost_datagram_does_not_end_asking_over_udp(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns_adapter, "_TCP_FOR", 0.5)
+    setting.server.behaviour = B.TCP_ONLY
+    assert (await setting.zone.version()).serial == 10
+    lost = setting.server.asked["SOA/udp"]
+    setting.server.behaviour = B.RIGHT
+    await setting.zone.version()
+    assert setting.server.asked == {"SOA/udp": lost, "SOA/tcp": 2}, "TCP first, for a while"
+    async with asyncio.timeout(10):
+        while setting.server.asked["SOA/udp"] == lost:
+            await setting.zone.version()
+    over_tcp = setting.server.asked["SOA/tcp"]
+    await setting.zone.version()
+    assert setting.server.asked == {"SOA/udp": lost + 2, "SOA/tcp": over_tcp}, "and over UDP as before"
 
 
 async def test_a_serial_that_went_backwards_is_taken_whole_into_a_fresh_zone(setting: Setting) -> None:

@@ -61,7 +61,9 @@ def test_a_second_look_that_lacks_the_same_or_less_confirms() -> None:
 
 def test_a_second_look_that_lacks_others_is_doubted_again() -> None:
     first = doubt(KNOWN, without(0, 1, 2), share=SHARE)
-    assert doubt(KNOWN, without(1, 2, 3), share=SHARE, earlier=first) == Doubt(frozenset(KNOWN - without(1, 2, 3)), 3, 10)
+    assert doubt(KNOWN, without(1, 2, 3), share=SHARE, earlier=first) == Doubt(
+        frozenset(KNOWN - without(1, 2, 3)), 3, 10
+    )
 
 
 @pytest.mark.parametrize("step", [1, 2, 5])

@@ -15,6 +15,9 @@ from vcenter_operator.discovery.ports import Access, Finder, ZoneUnavailable
 
 log = logger(__name__)
 
+_TCP_FOR = 300.0
+"""Seconds for which TCP goes first once UDP got no answer: a datagram may be lost where UDP works."""
+
 
 class DnsZone:
     """The zone of the domain on the server that the finder knows. Several may answer at its address."""
@@ -35,20 +38,23 @@ class DnsZone:
         self._transfers = transfers
         self._timeout = timeout
         self._transfer_timeout = transfer_timeout
-        self._over_tcp = False
+        self._tcp_until = 0.0
+        """How long TCP goes first (monotonic)."""
         self._asked: Version | None = None
 
     async def version(self) -> Version:
-        """See `Zone.version`. Over UDP, or TCP where UDP gets no answer; what worked last is tried first."""
+        """See `Zone.version`. Over UDP, or TCP where UDP gets no answer; then over TCP first for a while."""
         access = await self._finder.find()
-        for over_tcp in (self._over_tcp, not self._over_tcp):
+        tcp_first = time.monotonic() < self._tcp_until
+        for over_tcp in (tcp_first, not tcp_first):
             try:
                 serial = await self._ask(access, over_tcp)
             except ZoneUnavailable as error:
-                if error.reason != UNREACHABLE or over_tcp is not self._over_tcp:
+                if error.reason != UNREACHABLE or over_tcp is not tcp_first:
                     raise
             else:
-                self._over_tcp = over_tcp
+                if over_tcp is not tcp_first:
+                    self._tcp_until = time.monotonic() + _TCP_FOR if over_tcp else 0.0
                 self._asked = Version(str(access.server), serial)
                 return self._asked
         raise AssertionError("the second transport returns or raises")
