@@ -64,7 +64,7 @@ def main(memory: int) -> None:
 
 
 def _collect(*, whole: bool) -> None:
-    """What the last order left behind, and, with `whole`, the copy before it. What stays is not walked through again."""
+    """What the last order left behind; with `whole`, the copy before it too. What stays is walked through but once."""
     if whole:
         gc.unfreeze()
     gc.collect()
