@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.stack.vcsim import Vcsim
 
 MARKERS = (
-    "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, vcsim, kubernetes; with control, "
-    "servers of our own that may be killed",
+    "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, bind, vcsim, kubernetes; with "
+    "control, servers of our own that may be killed",
 )
 
 

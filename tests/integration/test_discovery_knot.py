@@ -118,7 +118,7 @@ async def test_a_wrong_key_names_the_key_of_the_secret_and_not_its_value(zone: K
 
 
 async def test_a_key_that_the_server_does_not_know_is_named(stack: Stack) -> None:
-    from tests.stack.dns import Key
+    from tests.stack.zones import Key
 
     other = stack.start_dns(key=Key(base64.b64encode(b"x" * 32).decode(), name="some-other-key"))
     with pytest.raises(ZoneUnavailable, match="does not know the TSIG key 'tsig-key'"):

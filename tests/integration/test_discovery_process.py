@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.stack import Stack
     from tests.stack.dns import Knot
     from tests.stack.kubernetes import Kubernetes
+    from tests.stack.zones import NameServer
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "kubernetes", control=True)
 
@@ -77,9 +78,9 @@ class Installation:
     def epoch(self, label: str) -> int:
         return int(self._sections()[label]["revision"].split(".")[0])
 
-    def point_to(self, knot: Knot) -> None:
+    def point_to(self, server: NameServer) -> None:
         """Another DNS server in the Secret."""
-        self._patch({"dns_ip": knot.address, "dns_port": str(knot.port), "tsig_key": knot.tsig_key})
+        self._patch({"dns_ip": server.address, "dns_port": str(server.port), "tsig_key": server.tsig_key})
 
     def rotate(self, tsig_key: str) -> None:
         """Another key in the Secret."""
@@ -205,18 +206,22 @@ def test_a_notify_to_either_replica_reaches_the_owner_and_the_next_one(installat
     assert standby.running
 
 
-def test_knot_itself_notifies_a_replica(installation: Installation, stack: Stack) -> None:
-    """Over TCP, signed with the key, as Knot does."""
+@pytest.mark.needs("bind")
+@pytest.mark.parametrize("start", ["start_dns", "start_bind"])
+def test_the_server_itself_notifies_a_replica(installation: Installation, stack: Stack, start: str) -> None:
+    """Signed with the key: Knot over TCP, BIND over UDP."""
     port = free_port("127.0.0.1")
-    knot = stack.start_dns(port=None, key=installation.zone.key, notify=("127.0.0.1", port))
-    installation.point_to(knot)
-    knot.add("vc-a-0", "A", "10.0.0.1")
+    server: NameServer = getattr(stack, start)(key=installation.zone.key, notify=("127.0.0.1", port))
+    installation.point_to(server)
+    server.add("vc-a-0", "A", "10.0.0.1")
     replica = installation.start(DNS_POLL_EVERY="3600", NOTIFY_PORT=str(port))
     installation.becomes({"vc-a-0": True})
-    knot.add("vc-b-0", "A", "10.0.0.2")
+    server.add("vc-b-0", "A", "10.0.0.2")
     installation.becomes({"vc-a-0": True, "vc-b-0": True})
+    server.remove("vc-a-0")
+    installation.becomes({"vc-a-0": False, "vc-b-0": True})
     assert "does not count" not in replica.log.read_text()
-    stack.discard(knot)
+    stack.discard(server)
 
 
 def test_the_key_for_notify_follows_the_secret_and_an_unsigned_one_is_refused(installation: Installation) -> None:

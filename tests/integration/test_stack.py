@@ -27,11 +27,12 @@ import dns.zone
 import pytest
 
 from tests.stack import Stack, StackError
-from tests.stack.dns import Key, Knot
+from tests.stack.dns import Knot
 from tests.stack.kubernetes import Kubernetes
 from tests.stack.process import members, until
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.vcsim import Vcsim
+from tests.stack.zones import Key
 
 ours = pytest.mark.needs(control=True)  # what an endpoint given from outside cannot show
 FQDN = "vc-a-0.cc.qa-de-1.cloud.sap"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tests.stack import kubernetes as kubernetes_server
-from tests.stack import progress
+from tests.stack import progress, zones
 from tests.stack import rabbitmq as rabbitmq_server
 from tests.stack import vcsim as vcsim_server
 from tests.stack.certificates import CertificateAuthority
@@ -21,12 +21,14 @@ from tests.stack.errors import ServerUnavailable, StackError
 from tests.stack.process import Watchdog
 
 if TYPE_CHECKING:
+    from tests.stack import bind as bind_server
     from tests.stack import dns as dns_server
 
-SERVERS = ("rabbitmq", "dns", "vcsim", "kubernetes")
+SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes")
 REPLACED_BY = {
     "rabbitmq": "VCO_TEST_AMQP_URL",
     "dns": "VCO_TEST_DNS",
+    "bind": "VCO_TEST_DNS",
     "vcsim": "VCO_TEST_VCENTERS",
     "kubernetes": "VCO_TEST_KUBECONFIG",
 }
@@ -104,6 +106,10 @@ class Stack:
             from tests.stack import dns as dns_server
 
             return dns_server.install(self.say).version, "Debian package"
+        if kind == "bind":
+            from tests.stack import bind as bind_server
+
+            return bind_server.install(self.say).version, "Debian package"
         if kind == "vcsim":
             vcsim_server.install(self.say)
             return vcsim_server.version(), vcsim_server.Vcsim.source
@@ -130,7 +136,7 @@ class Stack:
         from tests.stack import dns as dns_server
 
         if server := os.environ.get("VCO_TEST_DNS"):
-            zone = os.environ.get("VCO_TEST_DNS_ZONE", dns_server.ZONE)
+            zone = os.environ.get("VCO_TEST_DNS_ZONE", zones.ZONE)
             external = dns_server.external(server, zone, os.environ.get("VCO_TEST_TSIG_KEY", ""))
             return self._once("dns", lambda: self._start("dns", "DNS", external))
         return self._once("dns", self.start_dns)
@@ -157,7 +163,7 @@ class Stack:
         zone: str | None = None,
         address: str = "127.0.0.1",
         port: int | None = None,
-        key: dns_server.Key | None = None,
+        key: zones.Key | None = None,
         notify: tuple[str, int] | None = None,
         serial: int = 1,
     ) -> dns_server.Knot:
@@ -167,7 +173,7 @@ class Stack:
         knot = dns_server.Knot(
             dns_server.install(self.say),
             self._new("knot"),
-            zone=zone or dns_server.ZONE,
+            zone=zone or zones.ZONE,
             address=address,
             port=port,
             key=key,
@@ -175,6 +181,15 @@ class Stack:
             serial=serial,
         )
         return self._start("dns", "Knot DNS", knot)
+
+    def start_bind(
+        self, *, key: zones.Key | None = None, notify: tuple[str, int] | None = None, serial: int = 1
+    ) -> bind_server.Bind:
+        """A BIND with one zone that starts with the serial given."""
+        from tests.stack import bind as bind_server
+
+        bind = bind_server.Bind(bind_server.install(self.say), self._new("bind"), key=key, notify=notify, serial=serial)
+        return self._start("bind", "BIND", bind)
 
     def start_vcsim(
         self, fqdn: str, *, password: str, username: str | None = None
