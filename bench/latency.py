@@ -74,7 +74,7 @@ def run(stack: Stack, samples: int, poll_every: float, only: Sequence[str]) -> N
 
     try:
         wait_for_all(region, FIRST_BLOCK, VCENTERS * CLUSTERS, fleet.check_alive)
-        passages, chains = asyncio.run(phases(region, notify, leave_it_to_notify, samples, only))
+        passages, chains = asyncio.run(phases(stack, region, notify, leave_it_to_notify, samples, only))
         fleet.check_alive()
     except BaseException:
         console.print(region.logs(), markup=False, soft_wrap=True)
@@ -85,9 +85,14 @@ def run(stack: Stack, samples: int, poll_every: float, only: Sequence[str]) -> N
 
 
 async def phases(
-    region: Region, notify: tuple[str, int], leave_it_to_notify: Callable[[], None], samples: int, only: Sequence[str]
+    stack: Stack,
+    region: Region,
+    notify: tuple[str, int],
+    leave_it_to_notify: Callable[[], None],
+    samples: int,
+    only: Sequence[str],
 ) -> tuple[list[Passage], list[bare.Sample]]:
-    """Every kind of change; at last the one in DNS once more, with a server that sends NOTIFY."""
+    """Every kind of change; at last the one in DNS once more, with servers that send NOTIFY: Knot, then BIND."""
     async with observing(region, PARTITIONS, ("ConfigMap", "Secret", "Deployment", "VCenterTemplate")) as observer:
         changes = await asyncio.to_thread(Changes, region, observer)
         pushes = Pushes(region.vcenters["vc-a-0"])
@@ -99,11 +104,25 @@ async def phases(
                 await observer.quiet(5.0)
                 port = await rounds.relay.start()
                 await asyncio.to_thread(region.zone.notify_to, "127.0.0.1", port)
-                await rounds.run([changes.in_dns("NOTIFY")])
+                await rounds.run([changes.in_dns("NOTIFY of Knot")])
+                await asyncio.to_thread(move_to_bind, stack, region, port)
+                await observer.quiet(5.0)
+                await rounds.run([changes.in_dns("NOTIFY of BIND")])
         finally:
             await asyncio.to_thread(pushes.close)
             await asyncio.to_thread(changes.close)
     return rounds.passages, rounds.chains
+
+
+def move_to_bind(stack: Stack, region: Region, notified: int) -> None:
+    """The zone is BIND's from now on, which sends NOTIFY at once, where Knot waits a second."""
+    knot = region.zone
+    bind = stack.start_bind(key=knot.key, notify=("127.0.0.1", notified), serial=knot.serial())
+    for name, rtype, value in knot.records():
+        if name not in ("@", "ns"):
+            bind.add(name, rtype, value)
+    region.zone = bind
+    region.put_secret()
 
 
 @dataclass

@@ -161,19 +161,8 @@ class CountingDns(asyncio.DatagramProtocol):
         task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, data: bytes, address: tuple[str | Any, int]) -> None:
-        answers: asyncio.Queue[bytes] = asyncio.Queue()
-
-        class Asked(asyncio.DatagramProtocol):
-            def datagram_received(self, data: bytes, _: tuple[str | Any, int]) -> None:
-                answers.put_nowait(data)
-
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(Asked, remote_addr=self._server)
-        transport.sendto(data)
-        try:
-            self._transport.sendto(await asyncio.wait_for(answers.get(), 5), address)
-        finally:
-            transport.close()
+        if (answer := await _answer(data, self._server)) is not None:
+            self._transport.sendto(answer, address)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counted["connections over TCP"] += 1
@@ -181,18 +170,39 @@ class CountingDns(asyncio.DatagramProtocol):
         await asyncio.gather(_copy(reader, their_writer), _copy(their_reader, writer))
 
 
-class NotifyRelay:
-    """Where a DNS server sends NOTIFY (over TCP): passed on as it is, and the time remembered (`time.perf_counter`)."""
+class NotifyRelay(asyncio.DatagramProtocol):
+    """Where a DNS server sends NOTIFY, over UDP or TCP: passed on as it is, and the time remembered
+
+    (`time.perf_counter`).
+    """
 
     def __init__(self, address: str, port: int) -> None:
         self.at: list[float] = []
         self._to = (address, port)
+        self._transport: asyncio.DatagramTransport
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
-        """Listens. The port."""
+        """Listens on both. The port."""
         port = free_port()
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, ("127.0.0.1", port))
         await asyncio.start_server(self._connected, "127.0.0.1", port)
         return port
+
+    def connection_made(self, transport: Any) -> None:
+        """Of asyncio."""
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str | Any, int]) -> None:
+        """One NOTIFY."""
+        self.at.append(time.perf_counter())
+        task = asyncio.ensure_future(self._tell(data, address))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, data: bytes, address: tuple[str | Any, int]) -> None:
+        if (answer := await _answer(data, self._to)) is not None:
+            self._transport.sendto(answer, address)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.at.append(time.perf_counter())
@@ -202,6 +212,27 @@ class NotifyRelay:
             writer.close()  # nobody listens yet, or any more: the server tries again
             return
         await asyncio.gather(_copy(reader, their_writer), _copy(their_reader, writer))
+
+
+async def _answer(data: bytes, server: tuple[str, int]) -> bytes | None:
+    """What a server answers to a datagram; None: nothing within 5 s, as whoever asked will notice."""
+    answers: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    class Asked(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, _: tuple[str | Any, int]) -> None:
+            answers.put_nowait(data)
+
+        def error_received(self, _: Exception) -> None:
+            answers.put_nowait(None)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Asked, remote_addr=server)
+    transport.sendto(data)
+    try:
+        return await asyncio.wait_for(answers.get(), 5)
+    except TimeoutError:
+        return None
+    finally:
+        transport.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
