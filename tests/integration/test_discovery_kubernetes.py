@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from vcenter_operator.common.kubernetes.api import Resource
 from vcenter_operator.common.kubernetes.platform import open_platform
 from vcenter_operator.common.kubernetes.record import KubernetesStore
 from vcenter_operator.common.kubernetes.watching import Watcher
+from vcenter_operator.common.labels import GROUP
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.discovery.adapters.dns import DnsZone
 from vcenter_operator.discovery.adapters.kubernetes import SELECTOR, ServiceFinder
@@ -95,9 +97,24 @@ class Cluster:
 
     def condition(self, label: str) -> tuple[str, str]:
         """Status and reason of the condition Discovered."""
-        conditions = {condition["type"]: condition for condition in self.status(label).get("conditions", ())}
-        found = conditions.get("Discovered", {"status": "", "reason": ""})
+        found = self._discovered(label)
         return found["status"], found["reason"]
+
+    def message(self, label: str) -> str:
+        """The message of the condition Discovered."""
+        return self._discovered(label)["message"]
+
+    def annotate(self, label: str, **annotations: str) -> None:
+        """What a person says on a VCenter."""
+        metadata = {"annotations": {f"{GROUP}/{name}": value for name, value in annotations.items()}}
+        path = _VCENTERS.format(self.namespace, f"{label}.{self.zone.zone}")
+        self.kubernetes.request("PATCH", path, {"metadata": metadata}, content_type=_MERGE)
+
+    def _discovered(self, label: str) -> dict[str, str]:
+        for condition in self.status(label).get("conditions", ()):
+            if condition["type"] == "Discovered":
+                return dict(condition)
+        return {"status": "", "reason": "", "message": ""}
 
 
 @pytest.fixture
@@ -280,3 +297,25 @@ async def test_one_write_to_the_record_precedes_each_statement_and_idling_asks_n
         said = len(scene.heard)
         await becomes(lambda: len(scene.heard) > said + 3, "said again, three times", within=20)
         assert seen == []
+
+
+async def test_a_person_has_a_held_zone_believed(cluster: Cluster, scene: Scene) -> None:
+    """As the condition says how."""
+    zone = cluster.zone
+    settings = cluster.settings(zone_confirm_after=3600.0)
+    cluster.secret(dns_ip=zone.address, dns_port=str(zone.port))
+    for number in range(3):
+        zone.add(f"vc-a-{number}", "A", "10.0.0.1")
+    async with (
+        open_platform(settings, bus=scene.bus()) as platform,
+        on_kubernetes(settings, platform) as service,
+        running(service),
+    ):
+        await becomes(lambda: len(scene.told()) == 3, "three stated", within=20)
+        zone.clear()
+        await becomes(lambda: cluster.condition("vc-a-0") == ("Unknown", "ZoneHeld"), "held", within=20)
+        (annotation,) = re.findall(r"annotation (\S+) ", cluster.message("vc-a-0"))
+        name, _, word = annotation.removeprefix(f"{GROUP}/").partition("=")
+        cluster.annotate("vc-a-1", **{name: word})
+        await becomes(lambda: set(scene.told().values()) == {False}, "believed", within=20)
+        await becomes(lambda: cluster.condition("vc-a-0") == ("False", "NotInZone"), "as one can see", within=20)

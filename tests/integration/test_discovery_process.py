@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "kubernetes", control=True)
 
 
+QUICK = {
+    "VCENTER_OPERATOR_HEARTBEAT": "2",
+    "VCENTER_OPERATOR_DNS_POLL_EVERY": "0.2",
+    "VCENTER_OPERATOR_DNS_TIMEOUT": "1",
+    "VCENTER_OPERATOR_ZONE_CONFIRM_AFTER": "0.5",
+}
+"""What tests need not wait for."""
+
+
 class Installation:
     """A namespace with the Secret, and replicas of the discovery."""
 
@@ -44,11 +53,8 @@ class Installation:
             "SERVICE_DOMAIN": zone.zone,
             "VCENTER_OPERATOR_BUS": amqp_url,
             "VCENTER_OPERATOR_NAMESPACE": namespace,
-            "VCENTER_OPERATOR_HEARTBEAT": "2",
-            "VCENTER_OPERATOR_DNS_POLL_EVERY": "0.2",
-            "VCENTER_OPERATOR_DNS_TIMEOUT": "1",
-            "VCENTER_OPERATOR_ZONE_CONFIRM_AFTER": "0.5",
             "VCENTER_OPERATOR_LOG_FORMAT": "json",
+            **QUICK,
         }
         self._folder = folder
         self.replicas: list[Service] = []
@@ -157,6 +163,19 @@ def test_a_second_replica_takes_over_and_one_that_wakes_up_changes_nothing(
         installation.becomes({"vc-a-0": True, "vc-b-0": True, "vc-c-0": True})
         assert installation.epoch("vc-c-0") == installation.epoch("vc-a-0") >= 2
         assert owner.running
+
+
+def test_an_owner_that_is_killed_is_replaced_within_seconds_by_default(installation: Installation) -> None:
+    """By the broker, which sees the connection end: no heartbeat has to fail, nothing is polled."""
+    for name in QUICK:
+        del installation.environment[name]
+    installation.zone.add("vc-a-0", "A", "10.0.0.1")
+    owner = installation.start()
+    installation.becomes({"vc-a-0": True})
+    standby = installation.start()
+    eventually(lambda: '"started"' in standby.log.read_text(), "the second replica stands by")
+    owner.kill()
+    eventually(lambda: installation.epoch("vc-a-0") == 2, "taken over", within=5, otherwise=installation._logs)
 
 
 def test_it_stops_when_told_although_the_server_hangs(installation: Installation) -> None:
