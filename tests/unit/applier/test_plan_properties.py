@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from tests.unit.applier.given import CINDER, HOST, NOVA, NOW, OTHER, OWN, ZONED, cluster, delta, provenance, zone
 from vcenter_operator.applier.core.budget import clusters
-from vcenter_operator.applier.core.decisions import Change, Memory, Plan, Policy, Refusal, Removal
+from vcenter_operator.applier.core.deciding import decide
+from vcenter_operator.applier.core.decisions import Change, Memory, Plan, Policy, Refusal, Removal, Withheld
 from vcenter_operator.applier.core.observed import Claim, Observed
 from vcenter_operator.applier.core.plan import plan
 from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.messages import IndexEntry, ManifestDelta, Unknown
+from vcenter_operator.common.record.orders import Orders, PolicyName
 from vcenter_operator.common.record.port import OwnedSample
 
 KINDS = [("", "Secret"), ("", "ConfigMap"), ("apps", "Deployment"), ("batch", "Job")]
@@ -43,6 +45,7 @@ def observed_objects(draw: st.DrawFn) -> dict[ObjectId, Observed]:
             unit=draw(st.one_of(units, st.none())) if host else None,
             terminating=draw(st.integers(0, 9)) == 0,
             claim=claim if host else None,
+            adoptable=host is None and draw(st.booleans()),
         )
     return found
 
@@ -115,7 +118,7 @@ def test_what_is_unknown_is_never_touched(situation: Situation) -> None:
             assert item.template is not None
             assert item.unit is not None
             assert not unknown.covers(item.template, item.unit)
-            if current is not None:
+            if current is not None and current.host is not None:
                 assert current.template is not None
                 assert current.unit is not None
                 assert not unknown.covers(current.template, current.unit)
@@ -127,9 +130,33 @@ def test_what_is_not_ours_is_never_touched(situation: Situation) -> None:
     observed, made = situation[0], plan_of(situation)
 
     for item in touched(made):
-        assert item.id not in observed or observed[item.id].host == HOST
+        assert item.id not in observed or observed[item.id].host == HOST or observed[item.id].adoptable
+    for removal in (*made.deletes, *made.held, *made.handovers):
+        assert observed[removal.id].host == HOST
     for taking in made.claims:
         assert observed[taking.id].host == OTHER
+
+
+@few
+@given(situations, st.sampled_from(PolicyName))
+def test_nothing_is_written_while_the_deployed_operators_objects_wait_to_be_adopted(
+    situation: Situation, name: PolicyName
+) -> None:
+    observed, stated, memory, policy = situation
+    waits = any(observed[one].adoptable for one in stated.index if one in observed)
+
+    made = decide(observed, stated, memory, replace(policy, name=name), Orders(), NOW)
+
+    assert made.empty or not waits
+    assert waits or not any(one.by is Withheld.ADOPTING for one in made.withheld)
+
+
+@few
+@given(situations)
+def test_only_what_says_what_it_was_rendered_from_is_deleted(situation: Situation) -> None:
+    made = plan_of(situation)
+
+    assert all(removal.template and removal.unit for removal in (*made.deletes, *made.held, *made.deferred))
 
 
 @few
@@ -243,7 +270,11 @@ def test_whatever_came_before_the_last_statement_decides(
         )
         for one in history
     ]
-    state = {one.id: one for one in observed.values() if one.host == HOST and one.claim is None and one.id.namespace}
+    state = {
+        one.id: one
+        for one in observed.values()
+        if one.host == HOST and one.claim is None and one.id.namespace and one.template and one.unit
+    }
     for stated in known:
         for _ in range(2):
             state = carried_out(state, plan(state, stated, Memory(), unlimited, NOW))

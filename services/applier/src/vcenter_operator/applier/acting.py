@@ -77,7 +77,7 @@ class Acting:
         """Everything in the plan: what is to be written, then claims and handovers, then deletes."""
         result = self._result
         writable = await self._widen(plan, holdings)
-        writes = [change for change in (*plan.creates, *plan.updates) if writable or change.current is not None]
+        writes = [change for change in (*plan.creates, *plan.updates) if writable or not change.joins]
         writes.sort(key=lambda change: (rank(change.id), change.id))
         for phase in phases(writes, lambda change: change.id):
             await self._each(phase, lambda change: self._write(plan.host, change))
@@ -108,7 +108,8 @@ class Acting:
         self._result.holdings = holdings
         if plan.empty:
             return True
-        new = [change.id for change in plan.creates] + [taking.id for taking in plan.claims]
+        joining = [change.id for change in (*plan.creates, *plan.updates) if change.joins]
+        new = joining + [taking.id for taking in plan.claims]
         ids = [*new, *holdings.objects]
         kinds = holdings.kinds | {GroupKind.of(object_id) for object_id in ids}
         try:
@@ -170,7 +171,8 @@ class Acting:
         manifest = self._manifest_of(change)
         written = await self._cluster.apply(host, change.id, manifest, change.current, self._guard)
         (self._result.created if change.current is None else self._result.updated).append(written)
-        self._done("created" if change.current is None else "updated", host, change.id, change.template)
+        done = "created" if change.current is None else "adopted" if change.adopts else "updated"
+        self._done(done, host, change.id, change.template)
 
     async def _claim(self, taking: Taking) -> None:
         await self._cluster.claim(taking.current, taking.claim, self._guard)

@@ -22,12 +22,18 @@ class Looking:
         self._relist_every = relist_every
 
     def know(self, state: VCenterState) -> bool:
-        """Takes over what is known without asking; False: it has to be looked at."""
+        """Takes over what is known without asking; False: it has to be looked at.
+
+        What is in no ApplySet is not known, and neither is what the deployed operator made: so where anything is
+        missing it has to be looked at once before anything is written.
+        """
         index = state.delta.index if state.delta else {}
         known = self._cluster.known(state.host, state.places, index)
         if known is None:
             return False
         objects = known.holdings.objects
+        if not state.surveyed and any(one not in objects and one not in known.others for one in index):
+            return False
         strangers = {one: seen for one, seen in state.strangers.items() if one in index and one not in objects}
         state.others = {**strangers, **known.others}
         state.hold(known.holdings)
@@ -42,6 +48,7 @@ class Looking:
         ours = {object_id: one for object_id, one in found.items() if one.host == state.host}
         state.others = {object_id: one for object_id, one in found.items() if object_id not in ours}
         state.strangers = state.others
+        state.surveyed = state.delta is not None
         state.hold(replace(holdings, objects={**holdings.objects, **ours}))
         index = state.delta.index if state.delta else {}
         told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None

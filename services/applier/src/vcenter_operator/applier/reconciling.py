@@ -147,7 +147,7 @@ class Reconciler:
         """
         for attempt in range(_ROUNDS):
             if attempt or not self._looking.know(state):
-                await self.look(state)
+                await self.look(state, afresh=bool(attempt))
                 intended = self._plan(state)
                 if attempt and intended.quiet:
                     done.undone = []

@@ -27,6 +27,8 @@ class ApplierSettings(ManifestSettings):
     """And at most so many objects, whatever share that is; None: any number."""
     policy: PolicyName = PolicyName.SYNC
     """What of plans is carried out: `sync`, `upsert-only` or `observe`. A VCenter may ask for a stricter one."""
+    adopt: bool = False
+    """Whether objects of the deployed operator are taken over, unless the VCenter says otherwise."""
     gone_policy: WhenGone = WhenGone.RETAIN
     """What becomes of the objects of a vCenter that is gone from DNS, unless its VCenter says otherwise."""
     gone_after: float = Field(default=7 * 24 * 3600.0, ge=0)

@@ -40,6 +40,8 @@ class VCenterState:
     """What else stands under ids of the index."""
     strangers: dict[ObjectId, Observed] = field(default_factory=dict)
     """Of `others`, those that only a look shows."""
+    surveyed: bool = False
+    """Whether what stands under the ids of an index was ever looked at."""
     drift: Drift = field(default_factory=Drift)
     edited: frozenset[ObjectId] = frozenset()
     """What others edited, and is to be put right, as of the last plan."""

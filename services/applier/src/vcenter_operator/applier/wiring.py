@@ -20,7 +20,10 @@ from vcenter_operator.common.platform import Platform
 async def on_kubernetes(
     settings: ApplierSettings, platform: Platform, *, on_plan: OnPlan | None = None, on_answer: OnAnswer | None = None
 ) -> AsyncIterator[ApplierService]:
-    """Writes to the API server; in a dry run every write is sent with `dryRun=All`, and answers go to `on_answer`."""
+    """Writes to the API server; in a dry run every write is sent with `dryRun=All`, and answers go to `on_answer`.
+
+    A dry run shows what adopting the deployed operator's objects would come to, before anybody says that it may be.
+    """
     from vcenter_operator.applier.adapters.kubernetes import (  # noqa: PLC0415 - not needed where there is no API server
         ConfigMapFreeze,
         DryRunCluster,
@@ -35,7 +38,7 @@ async def on_kubernetes(
     await platform.require_keys()
     if platform.dry_run:
         dry = DryRunCluster(api, own_namespace, concurrency=settings.concurrency, on_answer=on_answer)
-        yield _service(settings, platform, dry, NeverFrozen(), on_plan)
+        yield _service(settings.model_copy(update={"adopt": True}), platform, dry, NeverFrozen(), on_plan)
         return
     assert isinstance(platform.store, KubernetesStore)
     async with (
@@ -70,6 +73,7 @@ def policy_of(settings: ApplierSettings) -> Policy:
         gone_after=timedelta(seconds=settings.gone_after),
         budget=Budget(share=settings.deletion_share, count=settings.deletion_count),
         cluster_scoped=settings.cluster_scoped_kinds,
+        adopt=settings.adopt,
     )
 
 

@@ -103,7 +103,8 @@ class _OfVCenter:
         if not lines:
             self.unseen += 1
             return []
-        what = "created" if change.current is None else "updated"
+        adopted = "adopted from the deployed operator" if change.adopts else "updated"
+        what = "created" if change.current is None else adopted
         return [self._note(change.id, f"{what} by {change.template} for {describe_unit(change.unit)}"), *lines]
 
     def _deletion(self, removal: Removal) -> list[str]:

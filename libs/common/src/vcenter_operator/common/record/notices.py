@@ -24,6 +24,7 @@ _AT_ONCE = frozenset(
         ("Connected", "LoginRefused"),
         ("Connected", "CertificateRefused"),
         ("Applied", "Refused"),
+        ("Applied", "Adopting"),
     }
 )
 """Somebody has to do something, or to know. An unreachable vCenter or a retry is told of only once it lasts: most pass

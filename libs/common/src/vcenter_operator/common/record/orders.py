@@ -53,6 +53,8 @@ class Orders(Fact):
     policy: PolicyName | None = None
     when_gone: WhenGone | None = None
     suspended: bool = False
+    adopt: bool | None = None
+    """Whether objects of the deployed operator may be taken over; None: as the region's setting says."""
     approve: str | None = None
     reconcile: str | None = None
 
@@ -66,6 +68,7 @@ def orders_of(resource: Mapping[str, Any]) -> Orders:
         policy=_named(PolicyName, stated.get("policy"), PolicyName.OBSERVE),
         when_gone=_named(WhenGone, stated.get("whenGone"), WhenGone.RETAIN),
         suspended=stated.get("suspend") not in (None, False),
+        adopt=None if stated.get("adopt") is None else stated["adopt"] is True,
         approve=_text(said.get(APPROVE)),
         reconcile=_text(said.get(RECONCILE)),
     )

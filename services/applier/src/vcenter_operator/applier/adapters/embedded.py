@@ -192,7 +192,7 @@ class FolderCluster:
         seen = {**metadata} if isinstance(metadata, Mapping) else {}
         for name in ("labels", "annotations"):
             seen[name] = seen[name] if isinstance(seen.get(name), Mapping) else {}
-        seen |= {"resourceVersion": version, "uid": None, "finalizers": None}
+        seen |= {"resourceVersion": version, "uid": None, "finalizers": None, "managedFields": None}
         return observe(
             object_id,
             seen,

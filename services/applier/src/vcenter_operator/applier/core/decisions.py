@@ -28,6 +28,8 @@ class Policy:
     budget: Budget = field(default_factory=Budget)
     cluster_scoped: frozenset[str] = frozenset()
     """Cluster-scoped kinds that may be written: `Kind`, or `group/Kind`."""
+    adopt: bool = False
+    """Whether objects of the deployed operator may be taken over."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,16 @@ class Change:
     digest: str
     current: Observed | None = None
 
+    @property
+    def adopts(self) -> bool:
+        """Whether it takes an object over from the deployed operator."""
+        return self.current is not None and self.current.host is None
+
+    @property
+    def joins(self) -> bool:
+        """Whether the object comes into the ApplySet by it."""
+        return self.current is None or self.adopts
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -112,6 +124,7 @@ class Withheld(StrEnum):
     OBSERVING = "Observing"
     UPSERT_ONLY = "UpsertOnly"
     SUSPENDED = "Suspended"
+    ADOPTING = "Adopting"
 
 
 @dataclass(frozen=True)
@@ -134,10 +147,12 @@ class Withholding:
 
     @property
     def action(self) -> str:
-        """What would be done: create, update, claim, delete or hand over."""
+        """What would be done: create, update, adopt, claim, delete or hand over."""
         match self.item:
             case Change(current=None):
                 return "create"
+            case Change(adopts=True):
+                return "adopt"
             case Change():
                 return "update"
             case Taking():
@@ -171,6 +186,7 @@ class Plan:
     """How many are as they should be."""
     creates: tuple[Change, ...] = ()
     updates: tuple[Change, ...] = ()
+    """What is taken over from the deployed operator is among them."""
     deletes: tuple[Removal, ...] = ()
     handovers: tuple[Removal, ...] = ()
     """To go, but another vCenter claimed them: they become its own."""

@@ -20,7 +20,8 @@ def summarize(plan: Plan) -> str:
         return f"vCenter gone from DNS, {plan.unchanged} retained"
     counts = [
         (len(plan.creates), "to create"),
-        (len(plan.updates), "to update"),
+        (sum(not change.adopts for change in plan.updates), "to update"),
+        (sum(change.adopts for change in plan.updates), "to adopt"),
         (len(plan.deletes), "to delete"),
         (len(plan.handovers), "to hand over"),
         (len(plan.held), "held"),
@@ -71,7 +72,8 @@ def _about(mark: str, item: Change | Removal | Taking) -> str:
     if isinstance(item, Taking):
         return f"claimed from {item.current.host}"
     if isinstance(item, Change):
-        return f"{item.template}, {describe_unit(item.unit)}"
+        adopted = ", adopted from the deployed operator" if item.adopts else ""
+        return f"{item.template}, {describe_unit(item.unit)}{adopted}"
     if mark == ">" and item.current.claim is not None:
         return f"claimed by {item.current.claim.host}"
     return f"{item.reason}; waits for what is yielded now" if mark == "…" else item.reason

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+from vcenter_operator.applier.core.adoption import is_of_deployed_operator
 from vcenter_operator.common import labels
 from vcenter_operator.common.identity import ObjectId, Unit
 
@@ -74,6 +75,8 @@ class Observed:
     lingers: bool = False
     """It has finalizers: deleting it does not end it at once."""
     claim: Claim | None = None
+    adoptable: bool = False
+    """The deployed operator made it, and it is in no ApplySet."""
     fields: str = field(default="", compare=False)
     """Names the fields of it that are ours; it is no other object where only that differs."""
     shared: bool = field(default=False, compare=False)
@@ -121,6 +124,7 @@ def observe(
         terminating=metadata.get("deletionTimestamp") is not None,
         lingers=bool(metadata.get("finalizers")),
         claim=Claim.parse(annotations.get(CLAIMED_BY)),
+        adoptable=is_of_deployed_operator(metadata),
         fields=fields,
         shared=shared,
         editor=editor,

@@ -121,6 +121,8 @@ class _Sorting:
             removal = Removal(object_id, one.template, one.unit, reason, inferred, one)
             if one.claim is not None and one.claim.host != self._delta.host:
                 self._handovers.append(removal)
+            elif one.template is None or one.unit is None:
+                self._leave("conflicts", object_id, one.template, _UNTOLD)
             elif (one.template, one.unit) in self._stuck:
                 self._deferred.append(removal)
             else:
@@ -178,7 +180,7 @@ class _Sorting:
             self._stick("waiting", object_id, entry, "is being deleted")
             return
         if one.host is None:
-            self._stick("conflicts", object_id, entry, "exists, and is not managed by the operator")
+            self._strangers(object_id, entry, one)
             return
         claim = Claim(self._delta.host, entry.template, entry.unit)
         reason = f"belongs to vCenter {one.host}, and is claimed from it"
@@ -188,6 +190,14 @@ class _Sorting:
             self._claims.append(Taking(object_id, claim, one))
         self._stick("conflicts", object_id, entry, reason)
         self._leave("contested", object_id, entry.template, reason)
+
+    def _strangers(self, object_id: ObjectId, entry: IndexEntry, one: Observed) -> None:
+        if not one.adoptable:
+            self._stick("conflicts", object_id, entry, "exists, and is not managed by the operator")
+        elif reason := self._unknown(entry.template, entry.unit):
+            self._leave("unknown", object_id, entry.template, reason)
+        else:
+            self._write(object_id, entry, one)
 
     def _write(self, object_id: ObjectId, entry: IndexEntry, one: Observed | None) -> None:
         refusal = self._memory.refused.get(object_id)
@@ -205,7 +215,7 @@ class _Sorting:
         if not delta.present:
             return True, _GONE
         if one.template is None or one.unit is None:
-            return True, "is in no template's output"
+            return True, _UNTOLD
         if one.template not in delta.templates:
             return False, f"template {one.template} is gone"
         if one.unit not in delta.units:
@@ -244,6 +254,7 @@ class _Sorting:
 
 
 _GONE = "its vCenter is gone from DNS"
+_UNTOLD = "is labelled as this vCenter's, and says not what it was rendered from: whether it may go, a person decides"
 _NOT_ALLOWED = "is cluster-scoped, and its kind is not in VCENTER_OPERATOR_CLUSTER_SCOPED_KINDS"
 
 

@@ -13,6 +13,7 @@ from vcenter_operator.common.record.orders import PolicyName
 
 Item = Change | Removal | Taking
 _ACTIONS = ("creates", "updates", "claims", "handovers", "deletes")
+_NOT_ADOPTED = "objects of the deployed operator are adopted when `spec.adopt` says so: nothing is written until then"
 
 
 def sync(plan: Plan) -> Plan:
@@ -47,6 +48,11 @@ def suspend_templates(plan: Plan, templates: Collection[str]) -> Plan:
 
     suspended = _without(plan, Withheld.SUSPENDED, reason)
     return replace(suspended, suspended_templates=tuple(sorted(templates)))
+
+
+def await_adoption(plan: Plan) -> Plan:
+    """Nothing, since objects of the deployed operator are to be taken over, and no person has said so."""
+    return _without(plan, Withheld.ADOPTING, lambda _: _NOT_ADOPTED)
 
 
 POLICIES: dict[PolicyName, Callable[[Plan], Plan]] = {

@@ -20,6 +20,7 @@ from vcenter_operator.applier.adapters.kubernetes.live import Live
 from vcenter_operator.applier.adapters.kubernetes.parent import Parents, Scope
 from vcenter_operator.applier.adapters.kubernetes.reading import Reading
 from vcenter_operator.applier.adapters.kubernetes.writing import DryRunWrites, RealWrites
+from vcenter_operator.applier.core.adoption import is_template
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed
 from vcenter_operator.applier.core.ownedfields import released
 from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, OnAnswer, Place
@@ -217,16 +218,19 @@ class KubernetesCluster:
         return await self._writes.apply(guard, path, manifest, force=False)
 
     async def _replace(self, path: str, manifest: Mapping[str, Any], current: Observed, guard: Guard) -> dict[str, Any]:
-        """Finalizers and owners that others set are theirs, and stay."""
+        """Finalizers and owners that others set are theirs, and stay: all but a VCenterTemplate."""
         found = await self._api.get(path, metadata_only=True)
         if found is None:
             raise Changed(f"{path} is gone")
         seen = self._reading.observed(current.id, found["metadata"], *([current.host] if current.host else []))
         _unless_changed(current, seen)
         body = _only_if(manifest, seen)
-        for name in ("finalizers", "ownerReferences"):
-            if name in found["metadata"]:
-                body["metadata"].setdefault(name, found["metadata"][name])
+        owners = found["metadata"].get("ownerReferences") or ()
+        others = {
+            "finalizers": found["metadata"].get("finalizers"),
+            "ownerReferences": [owner for owner in owners if not is_template(owner)],
+        }
+        body["metadata"] = {**{name: value for name, value in others.items() if value}, **body["metadata"]}
         return await self._writes.replace(guard, path, body)
 
     async def _annotate(self, current: Observed, metadata: Mapping[str, Any], guard: Guard) -> None:
