@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vcenter_operator.command import approving, pipeline, preview
+from vcenter_operator.command import approving, leftovers, pipeline, preview
 from vcenter_operator.command.diff import command as diffing
 from vcenter_operator.command.diff.collecting import Scope
 from vcenter_operator.command.status.command import Format, Wish, status
@@ -29,7 +29,7 @@ app = typer.Typer(
     "Settings are environment variables (`VCENTER_OPERATOR_*`, `LOG_LEVEL`, `SERVICE_DOMAIN`); what concerns the "
     "region is in the Secret `vcenter-operator`.",
     epilog="Exit codes: 0 done, or stopped as told; 1 failed; 2 a setting, the Secret or the command line is wrong. "
-    "`status`, `diff`, `approve` and `render` have their own, which their --help tells.",
+    "`status`, `diff`, `approve`, `leftovers` and `render` have their own, which their --help tells.",
 )
 
 SITE_HELP = "Site file: a region's inventory as YAML, in place of DNS and vCenters."
@@ -186,6 +186,26 @@ def approve_command(
     settings = Settings.load()
     telemetry.configure("ERROR", json=False)
     raise typer.Exit(asyncio.run(approving.approve(settings, vcenter, plan, lambda text: yes or typer.confirm(text))))
+
+
+@app.command("leftovers")
+def leftovers_command(
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option("--namespace", "-n", help="Look here too; those with templates are looked at in any case."),
+    ] = None,
+) -> None:
+    """List objects of the deployed operator that no vCenter wants, with the commands to look at and delete them.
+
+    That one never deleted what it forgot, and this one deletes nothing that it has not made or adopted. Objects that
+    are wanted are adopted; until every vCenter is as stated nobody can tell which are not, and nothing is offered to
+    be deleted. Nothing is changed.
+
+    Exit codes: 0 none; 1 there are some; 2 it cannot be told yet (standard error says why), or a setting is wrong.
+    """
+    settings = Settings.load()
+    telemetry.configure("ERROR", json=False)
+    raise typer.Exit(asyncio.run(leftovers.leftovers(settings, namespace or [])))
 
 
 def _files(site: Path | None, templates: Path | None, output: Path | None) -> pipeline.Files | None:
