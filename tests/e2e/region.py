@@ -193,15 +193,15 @@ class Region:
         text = (EXAMPLES / name).read_text().replace("monsoon3", self.namespace)
         return [document for document in yaml.safe_load_all(text) if document]
 
-    def put(self, manifest: dict[str, Any]) -> None:
+    def put(self, manifest: dict[str, Any], manager: str = "kubectl") -> None:
         """Server-side apply into the region's namespace."""
         manifest["metadata"]["namespace"] = self.namespace
-        self.apply(f"{self._path(manifest['kind'])}/{manifest['metadata']['name']}", manifest)
+        self.apply(f"{self._path(manifest['kind'])}/{manifest['metadata']['name']}", manifest, manager)
 
-    def apply(self, path: str, manifest: dict[str, Any]) -> None:
-        """Server-side apply as a person would with kubectl."""
+    def apply(self, path: str, manifest: dict[str, Any], manager: str = "kubectl") -> None:
+        """Server-side apply as a person would with kubectl, or as another field manager."""
         self.kubernetes.request(
-            "PATCH", f"{path}?fieldManager=kubectl&force=true", manifest, content_type="application/apply-patch+yaml"
+            "PATCH", f"{path}?fieldManager={manager}&force=true", manifest, content_type="application/apply-patch+yaml"
         )
 
     def edit_template(self, name: str, pattern: str, replacement: str) -> None:
@@ -247,11 +247,19 @@ class Region:
             for key, item in self.objects().items()
         }
 
+    def record_path(self, vcenter: str) -> str:
+        """Where the VCenter resource is."""
+        return f"/apis/{labels.GROUP}/v1/namespaces/{self.namespace}/vcenters/{vcenter}.{self.zone.zone}"
+
     def record(self, vcenter: str) -> dict[str, Any]:
         """The VCenter resource."""
-        path = f"/apis/{labels.GROUP}/v1/namespaces/{self.namespace}/vcenters/{vcenter}.{self.zone.zone}"
-        found: dict[str, Any] = self.kubernetes.request("GET", path)
+        found: dict[str, Any] = self.kubernetes.request("GET", self.record_path(vcenter))
         return found
+
+    def say(self, vcenter: str, **spec: Any) -> None:
+        """As `kubectl patch vc` would."""
+        patch = "application/merge-patch+json"
+        self.kubernetes.request("PATCH", self.record_path(vcenter), {"spec": spec}, content_type=patch)
 
     def condition(self, vcenter: str, kind: str) -> dict[str, Any]:
         """A condition of the VCenter resource; empty where there is none."""
