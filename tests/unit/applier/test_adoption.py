@@ -144,7 +144,7 @@ def test_nothing_of_the_vcenter_is_written_until_a_person_says_so() -> None:
     applied = conditions(waits, Outcome())[0]
     assert (applied.status, applied.reason) == ("False", "Adopting")
     assert applied.message == (
-        "objects of the deployed operator are adopted when `spec.adopt` says so: nothing is written until then: "
+        "nothing is written until spec.adopt lets objects of the deployed operator be adopted: "
         "1 to create, 1 to adopt, 1 to update, 1 to delete (create Deployment monsoon3/new, "
         "adopt Deployment monsoon3/a, update Deployment monsoon3/b and 1 more)"
     )

@@ -136,8 +136,8 @@ def unsettled(vcenters: Sequence[VCenter]) -> Iterator[str]:
         yield "no vCenter is known yet, so that what is wanted is not either"
     for vcenter in vcenters:
         applied = next((one for one in vcenter.conditions if one.type == "Applied"), None)
-        stated = applied is not None and applied.reason == "AsStated"
-        if vcenter.state != "gone" and not (vcenter.state == "ready" and stated):
+        known = applied is not None and applied.reason != "PartlyUnknown"
+        if vcenter.state != "gone" and not (vcenter.state == "ready" and known):
             yield f"{vcenter.name} may want more: {vcenter.trouble or applied or 'nothing is known of it yet'}"
 
 

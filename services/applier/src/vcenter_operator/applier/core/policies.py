@@ -13,7 +13,7 @@ from vcenter_operator.common.record.orders import PolicyName
 
 Item = Change | Removal | Taking
 _ACTIONS = ("creates", "updates", "claims", "handovers", "deletes")
-_NOT_ADOPTED = "objects of the deployed operator are adopted when `spec.adopt` says so: nothing is written until then"
+_NOT_ADOPTED = "nothing is written until spec.adopt lets objects of the deployed operator be adopted"
 
 
 def sync(plan: Plan) -> Plan:
