@@ -15,6 +15,7 @@ from tests.unit.applier.given import HOST, OTHER, stated
 from vcenter_operator.common import labels
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import VCENTERS, ensure_crds
+from vcenter_operator.common.messages import ManifestDelta, ResyncRequest
 from vcenter_operator.common.settings import Settings
 
 OWNER = {
@@ -129,6 +130,12 @@ async def test_a_running_installation_is_observed_then_adopted_taken_back_and_ad
 async def test_a_deployed_operator_that_is_started_beside_is_noticed_and_loses_nothing(region: Region) -> None:
     """It takes its objects back one by one; then the vCenter is only observed, until somebody has decided."""
     delta = stated(*installation(region))
+
+    def answer(request: ResyncRequest) -> ManifestDelta | None:
+        asked = {one: delta.manifests[one] for one in request.objects or ()}
+        return delta.model_copy(update={"manifests": asked}) if asked else None
+
+    region.renderer.answer = answer
     async with region.applier():
         await region.state(delta)
         await region.shows("AsStated")

@@ -451,6 +451,10 @@ class Region:
     def _unknown(self, one: Observed, said: Said) -> bool:
         return one.template is None or one.unit is None or (one.template, one.unit) in said.unknown
 
+    def _entry_unknown(self, object_id: ObjectId, said: Said) -> bool:
+        entry = said.delta.index[object_id]
+        return (entry.template, entry.unit) in said.unknown
+
     def _witness(self, write: Write) -> None:
         try:
             self._check(write)
@@ -474,7 +478,13 @@ class Region:
         suspended = set(said.delta.suspended)
         entry = said.delta.index.get(write.id)
         self._ensure(entry is None or entry.template not in suspended, f"of a suspended template: {write}")
+        standing = (self.cluster.objects.get(object_id) for object_id in said.delta.index)
+        waits = any(one is not None and one.adoptable for one in standing) and not orders.adopt
+        self._ensure(not waits, f"written before a person let it adopt: {write}")
         if before is None:
+            return
+        if before.adoptable:
+            self._ensure(write.action == "update", f"an object of the deployed operator: {write}")
             return
         self._ensure(before.host is not None, f"an object without our labels: {write}")
         self._ensure(not before.terminating, f"an object that is being deleted: {write}")
@@ -505,10 +515,10 @@ class Region:
         self.fail_every, self.die_after = 0, None
         for host in HOSTS:
             self.network[host] = []
-            self.orders[host] = Orders(when_gone=self.orders[host].when_gone)
+            self.orders[host] = Orders(when_gone=self.orders[host].when_gone, adopt=True)
         for template in self.templates.values():
             template.suspended = False
-        for one in [one for one in self.cluster.objects.values() if one.host is None]:
+        for one in [one for one in self.cluster.objects.values() if one.host is None and not one.adoptable]:
             self.cluster.remove(one.id)
         self.restart()
         for _ in range(8):
@@ -530,6 +540,11 @@ class Region:
         for object_id in wanted:
             self._ensure(object_id in self.cluster.objects, f"{object_id} is not there")
         for one in self.cluster.objects.values():
+            if one.adoptable:
+                by_whom = [host for host, each in said.items() if one.id in each.expected]
+                unsure = any(self._entry_unknown(one.id, said[host]) for host in by_whom)
+                self._ensure(unsure or not by_whom, f"{one} was not adopted by {by_whom}")
+                continue
             assert one.host is not None
             own = said[one.host]
             entry = own.delta.index.get(one.id)

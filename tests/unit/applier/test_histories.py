@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.applier.history import CLUSTERS, HOSTS, NAMES, ZONES, Region
+from vcenter_operator.common import labels
 from vcenter_operator.common.record.orders import Orders, PolicyName, WhenGone
 
 Step = tuple[str, int, int, int]
@@ -122,7 +123,9 @@ def a_person_orders(region: Region, host: str, which: int) -> None:
         ("suspended", False),
         ("when_gone", WhenGone.DELETE),
         ("when_gone", None),
-    ][which % 7]
+        ("adopt", True),
+        ("adopt", None),
+    ][which % 9]
     region.orders[host] = Orders.model_validate(region.orders[host].model_dump() | {name: value})
 
 
@@ -149,6 +152,18 @@ def a_stranger_makes_or_removes_an_object(region: Region, host: str, which: int)
         region.cluster.put(object_id, {"name": object_id.name, "labels": {"app": "theirs"}})
     elif standing.host is None:
         region.cluster.remove(object_id)
+
+
+def the_deployed_operator_applies_an_object(region: Region, host: str, which: int) -> None:
+    """One of ours, which is as its own again by that, or one that is not there: wanted now, later or never."""
+    name = CLUSTERS[which % len(CLUSTERS)]
+    mine = [one for one in region.cluster.objects.values() if one.host == host and not one.terminating]
+    object_id = mine[which % len(mine)].id if mine and which % 2 else region.templates["nova"].yields("nova", name)[0]
+    standing = region.cluster.objects.get(object_id)
+    if standing is None or not standing.terminating:
+        owner = {"apiVersion": labels.API_VERSION, "kind": labels.TEMPLATE_KIND, "name": "nova", "uid": "u"}
+        entry = {"manager": labels.FIELD_MANAGER, "operation": "Apply"}
+        region.cluster.put(object_id, {"name": name, "ownerReferences": [owner], "managedFields": [entry]})
 
 
 def somebody_touches_an_object(region: Region, host: str, which: int) -> None:
@@ -224,6 +239,7 @@ HAPPENINGS: dict[str, Happening] = {
         a_person_approves,
         a_person_repeats_an_old_word,
         a_stranger_makes_or_removes_an_object,
+        the_deployed_operator_applies_an_object,
         somebody_touches_an_object,
         time_passes,
         messages_are_lost,
@@ -239,7 +255,14 @@ _OFTEN = ("inventory_reads_empty", "inventory_reads_empty", "a_person_approves",
 _LOSSES = (
     *("inventory_reads_empty", "cluster_comes_or_goes", "vcenter_is_given_up", "vcenter_comes_or_goes"),
     *("a_person_approves", "a_person_approves", "a_person_repeats_an_old_word", "a_person_orders"),
-    *("somebody_touches_an_object", "time_passes", "the_server_fails", "a_process_will_die", "all_restart"),
+    *(
+        "the_deployed_operator_applies_an_object",
+        "somebody_touches_an_object",
+        "time_passes",
+        "the_server_fails",
+        "a_process_will_die",
+        "all_restart",
+    ),
 )
 
 

@@ -33,7 +33,7 @@ digests = st.sampled_from(["d1", "d2"])
 def observed_objects(draw: st.DrawFn) -> dict[ObjectId, Observed]:
     found: dict[ObjectId, Observed] = {}
     for object_id in draw(st.sets(ids)):
-        host = draw(st.sampled_from([HOST, HOST, HOST, OTHER, None]))
+        host = draw(st.sampled_from([HOST, HOST, HOST, OTHER, None, None]))
         claim = draw(st.sampled_from([None, None, Claim(OTHER, NOVA, UNITS[0]), Claim(HOST, NOVA, UNITS[0])]))
         found[object_id] = Observed(
             id=object_id,
@@ -45,7 +45,7 @@ def observed_objects(draw: st.DrawFn) -> dict[ObjectId, Observed]:
             unit=draw(st.one_of(units, st.none())) if host else None,
             terminating=draw(st.integers(0, 9)) == 0,
             claim=claim if host else None,
-            adoptable=host is None and draw(st.booleans()),
+            adoptable=host is None and draw(st.integers(0, 2)) == 0,
         )
     return found
 
