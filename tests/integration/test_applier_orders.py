@@ -132,7 +132,7 @@ async def test_a_vcenter_gone_from_dns_goes_after_its_time_and_a_word(region: Re
         await names_become(region)
 
 
-@pytest.mark.parametrize("spec", [{"policy": "snyc"}, {"whenGone": "now"}, {"suspend": "yes"}])
+@pytest.mark.parametrize("spec", [{"policy": "snyc"}, {"whenGone": "now"}, {"suspend": "yes"}, {"adopt": "yes"}])
 async def test_the_server_refuses_what_nobody_would_understand(region: Region, spec: dict[str, Any]) -> None:
     async with region.applier():
         await region.state(of_clusters(region, 1, inventory=1))

@@ -180,12 +180,12 @@ def test_orders_are_read_from_spec_and_annotations_and_in_doubt_the_safer_way() 
         return orders_of({"metadata": {"name": HOST, "annotations": said}, "spec": spec})
 
     assert orders_of({"metadata": {"name": HOST}}) == read() == read("nonsense") == Orders()
-    assert read({"policy": "upsert-only", "whenGone": "delete", "suspend": True}) == Orders(
-        policy=PolicyName.UPSERT_ONLY, when_gone=WhenGone.DELETE, suspended=True
+    assert read({"policy": "upsert-only", "whenGone": "delete", "suspend": True, "adopt": True}) == Orders(
+        policy=PolicyName.UPSERT_ONLY, when_gone=WhenGone.DELETE, suspended=True, adopt=True
     )
-    assert read({"policy": None, "whenGone": None, "suspend": False}) == Orders()
-    assert read({"policy": "snyc", "whenGone": ["x"], "suspend": "no"}) == Orders(
-        policy=PolicyName.OBSERVE, when_gone=WhenGone.RETAIN, suspended=True
+    assert read({"policy": None, "whenGone": None, "suspend": False, "adopt": None}) == Orders()
+    assert read({"policy": "snyc", "whenGone": ["x"], "suspend": "no", "adopt": "yes"}) == Orders(
+        policy=PolicyName.OBSERVE, when_gone=WhenGone.RETAIN, suspended=True, adopt=False
     )
     assert read(approve=" abc ", reconcile=5) == Orders(approve="abc", reconcile="5")
     assert read(approve="") == Orders()
