@@ -236,3 +236,30 @@ async def test_what_others_own_along_with_the_deployed_operator_goes_where_it_is
 
     found = await region.there("Secret", "credentials")
     assert (set(found["data"]), found["metadata"].get("ownerReferences")) == ({"key"}, None)
+
+
+async def test_an_object_that_was_handed_over_keeps_its_label_on_the_way_back_and_its_vcenter_afterwards(
+    region: Region,
+) -> None:
+    """Its label was written by a patch, which the deployed operator's apply does not take back."""
+    async with region.applier():
+        await region.state(stated(region.config_map("moving"), region.config_map("kept")))
+        await region.shows("AsStated")
+        theirs = stated(region.config_map("moving", OTHER), host=OTHER)
+        await region.state(theirs)
+        await region.shows("Conflict", OTHER)
+        await region.state(stated(region.config_map("kept"), made_from=provenance(2)))
+        await region.shows("AsStated", OTHER)
+    uid = (await region.there("ConfigMap", "moving"))["metadata"]["uid"]
+
+    await deployed(region, region.config_map("moving", data={"key": "of the deployed operator"}))
+    metadata = (await region.there("ConfigMap", "moving"))["metadata"]
+    assert metadata["labels"] == {labels.PART_OF: labels.applyset_id(OTHER, region.namespace)}
+    assert metadata["ownerReferences"] == [OWNER]
+    async with region.applier():
+        await region.state(theirs.repeated())
+        await region.shows("AsStated", OTHER)
+
+    found = await region.there("ConfigMap", "moving")
+    assert (found["metadata"]["uid"], found["metadata"].get("ownerReferences")) == (uid, None)
+    assert found["data"] == {"key": "value"}
