@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 from vcenter_operator.common.errors import StaleRecord, TransientError
 from vcenter_operator.common.record import Discovered, Record, Section
-from vcenter_operator.common.record.port import ABSENT
+from vcenter_operator.common.record.port import ABSENT, anybody
 
 
 class MemoryStore:
@@ -38,7 +39,9 @@ class MemoryStore:
         self._fail()
         return self.behind[host] if host in self.behind and not fresh else self.records.get(host)
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
         if self.hanging:
             await asyncio.Event().wait()
         self._fail()
@@ -46,6 +49,7 @@ class MemoryStore:
         if version is not None and version != found.version:
             raise StaleRecord(f"{host} is at {found.version}, not at {version}")
         if getattr(found, _FIELD[section.stage]) != section or host not in self.records:
+            verify()
             changed = {_FIELD[section.stage]: section, "version": str(next(self._versions))}
             self.records[host] = found.model_copy(update=changed)
             self.writes.append((host, section))

@@ -21,7 +21,15 @@ from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, RENDERED,
 from tests.stack import Stack
 from tests.stack.kubernetes import Kubernetes
 from vcenter_operator.common import labels
-from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
+from vcenter_operator.common.bus.port import Ownership
+from vcenter_operator.common.errors import (
+    ConfigurationError,
+    OwnershipLost,
+    PermanentError,
+    StaleRecord,
+    TransientError,
+)
+from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.kubernetes import following
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
@@ -494,6 +502,30 @@ async def test_ready_follows_from_what_others_wrote_in_the_meantime(
     assert resource is not None
     conditions = {condition["type"]: condition for condition in resource["status"]["conditions"]}
     assert conditions["Ready"]["reason"] == "TemplateFails"
+
+
+async def test_who_lost_the_partition_between_look_and_write_undoes_nothing(
+    client: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped there, and wakes up when the next owner has written."""
+    store, other = KubernetesStore(client, namespace), KubernetesStore(client, namespace)
+    await store.write(HOST, COLLECTED)
+    ownership = Ownership(Stage.COLLECTOR, 0, COLLECTED.revision.epoch)
+    newer = COLLECTED.model_copy(update={"revision": Revision(COLLECTED.revision.epoch + 1, 1), "clusters": ()})
+    applied = Api.apply
+
+    async def apply_late(self: Api, path: str, body: Any, **options: Any) -> dict[str, Any]:
+        if ownership.held:
+            ownership.end()
+            await other.write(HOST, newer)
+        return await applied(self, path, body, **options)
+
+    monkeypatch.setattr(Api, "apply", apply_late)
+    with pytest.raises(OwnershipLost):
+        await store.write(HOST, COLLECTED.model_copy(update={"refused": None}), verify=ownership.verify)
+    record = await other.get(HOST)
+    assert record is not None
+    assert record.collected == newer
 
 
 async def test_of_many_writers_at_once_every_swap_holds_once(client: ApiClient, namespace: str) -> None:

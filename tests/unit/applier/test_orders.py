@@ -20,7 +20,7 @@ from vcenter_operator.common.errors import StaleRecord, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.messages import ManifestDelta
 from vcenter_operator.common.record.orders import APPROVE, Orders, PolicyName, WhenGone
-from vcenter_operator.common.record.port import Applied, Discovered, Record, Section
+from vcenter_operator.common.record.port import Applied, Discovered, Record, Section, anybody
 
 CLUSTERS = [cluster(number) for number in range(1, 5)]
 
@@ -48,12 +48,14 @@ class Spoken:
         record = await self.base.get(host, fresh=fresh)
         return None if record is None else self._with(record)
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
         self.before_write(section)
         if version and version.partition("+")[2] != str(self.said):
             raise StaleRecord("a person said something")
         under = None if version is None else version.partition("+")[0]
-        return self._with(await self.base.write(host, section, version=under))
+        return self._with(await self.base.write(host, section, version=under, verify=verify))
 
 
 class Noticing(Watched):

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import itertools
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Unknown
 from vcenter_operator.common.record.overlay import Overlay
-from vcenter_operator.common.record.port import Applied, Collected, Record, Section
+from vcenter_operator.common.record.port import Applied, Collected, Record, Section, anybody
 
 A, B, C = deployment("a"), deployment("b"), deployment("c")
 FILES = {A: f"{OWN}/deployment-a.yaml", B: f"{OWN}/deployment-b.yaml", C: f"{OWN}/deployment-c.yaml"}
@@ -175,11 +175,13 @@ async def test_a_record_that_others_write_at_the_same_time_is_read_again(region:
         async def get(self, host: str, *, fresh: bool = True) -> Record | None:
             return await region.store.get(host, fresh=fresh)
 
-        async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+        async def write(
+            self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+        ) -> Record:
             if self.left:
                 self.left -= 1
                 await region.store.write(host, Collected(revision=Revision(1, self.left + 1)))
-            return await region.store.write(host, section, version=version)
+            return await region.store.write(host, section, version=version, verify=verify)
 
     await region.store.write(HOST, Collected(revision=Revision(1, 9)))
     async with region.applier(store=Busy()):
@@ -195,10 +197,12 @@ async def test_what_another_replica_acted_on_between_our_read_and_our_write_coun
     """A replica that slept, and does not know that it lost the partition, finds out before it acts."""
 
     class Raced(FolderStore):
-        async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+        async def write(
+            self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+        ) -> Record:
             if isinstance(section, Applied) and section.acted_on == provenance(1):
                 await region.store.write(host, Applied(acted_on=provenance(2)))
-            return await super().write(host, section, version=version)
+            return await super().write(host, section, version=version, verify=verify)
 
     await region.store.write(HOST, Collected(revision=Revision(1, 1)))
     cluster_ = Watched(region.output)
@@ -213,10 +217,12 @@ async def test_what_another_replica_acted_on_between_our_read_and_our_write_coun
 
 async def test_a_record_that_another_replica_made_since_we_looked_for_it_counts(region: Region) -> None:
     class Raced(FolderStore):
-        async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+        async def write(
+            self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+        ) -> Record:
             if isinstance(section, Applied) and section.acted_on == provenance(1):
                 await region.store.write(host, Applied(acted_on=provenance(2)))
-            return await super().write(host, section, version=version)
+            return await super().write(host, section, version=version, verify=verify)
 
     cluster_ = Watched(region.output)
     async with region.applier(cluster_, store=Raced(region.output.parent / "records", namespace=OWN)) as service:

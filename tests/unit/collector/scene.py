@@ -19,7 +19,7 @@ from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import DnsChange, Inventory, ResyncRequest, Stage, Statement
 from vcenter_operator.common.record import Collected, Section
-from vcenter_operator.common.record.port import Record
+from vcenter_operator.common.record.port import Record, anybody
 
 HOST = "vc-a-0.cc.qa-de-1.cloud.sap"
 OTHER = "vc-b-0.cc.qa-de-1.cloud.sap"
@@ -111,7 +111,10 @@ class JournalledStore(MemoryStore):
         self.reads += 1
         return await super().get(host, fresh=fresh)
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
+        verify()
         self.journal.note(section)
         return await super().write(host, section, version=version)
 

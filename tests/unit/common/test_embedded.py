@@ -12,15 +12,24 @@ import pytest
 import yaml
 from structlog.testing import capture_logs
 
+from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.embedded.epochs import FolderEpochs
 from vcenter_operator.common.embedded.files import changed, replace_file
 from vcenter_operator.common.embedded.manifests import Manifests
 from vcenter_operator.common.embedded.platform import open_platform
 from vcenter_operator.common.embedded.record import FolderStore
 from vcenter_operator.common.embedded.site import Site, read_site
-from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
+from vcenter_operator.common.errors import (
+    ConfigurationError,
+    OwnershipLost,
+    PermanentError,
+    StaleRecord,
+    TransientError,
+)
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.labels import GROUP
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.record.overlay import Overlay
 from vcenter_operator.common.record.port import Collected, Condition, Discovered
 from vcenter_operator.common.settings import Settings
 from vcenter_operator.common.watching import Snapshot
@@ -312,6 +321,20 @@ async def test_records_are_written_by_compare_and_swap_and_only_when_they_change
     (seen,) = await FolderStore(tmp_path / "records", namespace="monsoon3").list()
     assert seen == second
     assert seen.discovered == discovered(1)
+
+
+async def test_who_lost_the_partition_writes_no_record(tmp_path: Path) -> None:
+    store, other = FolderStore(tmp_path, namespace="n"), Overlay()
+    ownership = Ownership(Stage.DISCOVERY, 0, 1)
+    for each in (store, other):
+        await each.write(HOST, discovered(1), verify=ownership.verify)
+    ownership.end()
+    for each in (store, other):
+        with pytest.raises(OwnershipLost):
+            await each.write(HOST, discovered(2), verify=ownership.verify)
+        record = await each.get(HOST)
+        assert record is not None
+        assert record.discovered == discovered(1)
 
 
 async def test_of_many_writers_at_once_every_swap_holds_once(tmp_path: Path) -> None:

@@ -96,8 +96,7 @@ class Standing:
             record = await self._store.get(self.host)
             if record is None or (record.collected is None and Stage.COLLECTOR not in record.problems):
                 log.warning("the record was deleted: written again", vcenter=self.host)
-                self._ownership.verify()
-                await self._store.write(self.host, self._section)
+                await self._store.write(self.host, self._section, verify=self._ownership.verify)
 
     async def state(self, conclusion: Conclusion) -> bool:
         """States what a reading came to; False: it says nothing new."""
@@ -170,8 +169,7 @@ class Standing:
         )
         if section == self._section:
             return
-        self._ownership.verify()
-        await self._store.write(self.host, section)
+        await self._store.write(self.host, section, verify=self._ownership.verify)
         self._section = section
 
     def _note(self, *conditions: Condition) -> None:

@@ -166,8 +166,7 @@ class Reporting:
         # Whoever deletes the record of one that is gone wants it forgotten.
         if vcenter.inventory.present or await self._store.get(vcenter.host) is not None:
             with suppress(OwnershipLost):
-                vcenter.ownership.verify()
-                await self._store.write(vcenter.host, section)
+                await self._store.write(vcenter.host, section, verify=vcenter.ownership.verify)
 
     async def _write_templates(self) -> None:
         snapshot, inputs = self._templates.snapshot, self._inputs.current

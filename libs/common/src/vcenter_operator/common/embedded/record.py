@@ -16,7 +16,7 @@ from vcenter_operator.common.embedded.yamlfile import documents, read_text
 from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
 from vcenter_operator.common.labels import API_VERSION, VCENTER_KIND
 from vcenter_operator.common.record.document import record_of, status_with
-from vcenter_operator.common.record.port import ABSENT, Record, Section
+from vcenter_operator.common.record.port import ABSENT, Record, Section, anybody
 
 T = TypeVar("T")
 
@@ -37,9 +37,11 @@ class FolderStore:
         path = self._path(host)
         return await self._in_thread(lambda: record_of(_read(path)) if path.exists() else None)
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
         """See `Store.write`."""
-        return await self._in_thread(lambda: self._write(host, section, version))
+        return await self._in_thread(lambda: self._write(host, section, version, verify))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -47,7 +49,7 @@ class FolderStore:
         except OSError as error:
             raise TransientError(f"record: {error}") from None
 
-    def _write(self, host: str, section: Section, version: str | None) -> Record:
+    def _write(self, host: str, section: Section, version: str | None, verify: Callable[[], None]) -> Record:
         path = self._path(host)
         with locked(self._folder):
             resource = _read(path) if path.exists() else None
@@ -58,6 +60,7 @@ class FolderStore:
             status = status_with(before, section, datetime.now(UTC))
             if resource is not None and status == before:
                 return record_of(resource)
+            verify()
             written = self._resource(host, str(int(current or 0) + 1), status, resource or {})
             replace_file(path, yaml.safe_dump(written, sort_keys=False, width=120))
         return record_of(written)

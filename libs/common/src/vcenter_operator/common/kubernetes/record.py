@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from vcenter_operator.common.kubernetes.recordview import RecordView
 from vcenter_operator.common.labels import API_VERSION, FIELD_MANAGER, VCENTER_KIND
 from vcenter_operator.common.record.document import record_of, section_status, states_already
 from vcenter_operator.common.record.notices import LASTING, is_disconnected, lasting, notices
-from vcenter_operator.common.record.port import ABSENT, Record, Section
+from vcenter_operator.common.record.port import ABSENT, Record, Section, anybody
 
 _TRIES = 8
 
@@ -84,22 +84,27 @@ class KubernetesStore:
             self._view.wrote(self._view.reduced(resource))
         return resource
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
         """See `Store.write`."""
         for attempt in range(_TRIES):
             try:
-                return await self._write(host, section, version, fresh=attempt > 0)
+                return await self._write(host, section, version, verify, fresh=attempt > 0)
             except StaleRecord:
                 if version is not None or attempt == _TRIES - 1:
                     raise
         raise AssertionError
 
-    async def _write(self, host: str, section: Section, version: str | None, *, fresh: bool) -> Record:
+    async def _write(
+        self, host: str, section: Section, version: str | None, verify: Callable[[], None], *, fresh: bool
+    ) -> Record:
         """By compare-and-swap in any case: `Ready` follows from what the other stages say at that moment."""
         found = await self._found(host, fresh=fresh)
         if found is None:
             if version not in (None, ABSENT):
                 raise StaleRecord(f"VCenter {host}: deleted since it was read")
+            verify()
             found = await self._create(host, anyhow=version is None)
         elif version is not None and found["metadata"]["resourceVersion"] != version:
             raise StaleRecord(f"VCenter {host}: changed since it was read")
@@ -109,7 +114,8 @@ class KubernetesStore:
             if version is None or fresh or self._view is None:
                 return record_of(found)
             # Nothing is sent that the server would refuse: what is known may be behind, so it is asked.
-            return await self._write(host, section, version, fresh=True)
+            return await self._write(host, section, version, verify, fresh=True)
+        verify()
         written = self._seen(await self._apply(host, section, wanted, found["metadata"]["resourceVersion"]))
         await self._tell(found, status, wanted)
         return record_of(written)

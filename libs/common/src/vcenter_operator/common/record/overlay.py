@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vcenter_operator.common.errors import StaleRecord
 from vcenter_operator.common.messages import Stage
-from vcenter_operator.common.record.port import ABSENT, Record, Section, Store
+from vcenter_operator.common.record.port import ABSENT, Record, Section, Store, anybody
 
 
 class Overlay:
@@ -25,13 +27,16 @@ class Overlay:
         """See `Store.get`."""
         return self._merged(host, await self._base.get(host, fresh=fresh) if self._base else None)
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
         """See `Store.write`."""
         current = await self.get(host)
         if version is not None and version != (ABSENT if current is None else current.version):
             raise StaleRecord(f"VCenter {host}: changed since it was read")
         if current is not None and _section_of(current, section.stage) == section:
             return current
+        verify()
         self._written.setdefault(host, {})[section.stage] = section
         self._writes[host] = self._writes.get(host, 0) + 1
         written = await self.get(host)

@@ -5,6 +5,7 @@ Every stage writes a section of its own; none touches another's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar, Literal, Protocol
 
@@ -167,6 +168,10 @@ ABSENT = ""
 """The version of a record that does not exist."""
 
 
+def anybody() -> None:
+    """The `verify` of a write that is anybody's to make."""
+
+
 class Store(Protocol):
     """Reads and writes records. Every method may raise TransientError."""
 
@@ -178,10 +183,16 @@ class Store(Protocol):
         """One record; None: never seen. Unless `fresh`, it may be a moment old, where that saves asking."""
         ...
 
-    async def write(self, host: str, section: Section, *, version: str | None = None) -> Record:
+    async def write(
+        self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
+    ) -> Record:
         """Replaces one stage's section, making the record where there is none.
 
         With `version`, only if the record is still at it (`ABSENT`: if there is still none): raises StaleRecord
         otherwise. Unchanged content writes nothing.
+
+        `verify` (`Ownership.verify`; what it raises ends the write) is called after each look at the record, and what
+        is written then replaces nothing that came after that look. So a process that was stopped anywhere in between,
+        and wakes up when another has written, undoes nothing.
         """
         ...
