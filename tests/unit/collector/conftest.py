@@ -9,6 +9,12 @@ import pytest
 from tests.unit.collector.scene import Scene
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded in a moment."""
+    monkeypatch.setattr("vcenter_operator.collector.recording._SOON", 0.05)
+
+
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     made = Scene()

@@ -133,15 +133,18 @@ class Histories(RuleBasedStateMachine):
         bus.journal = self.journal
         self.standing = Standing(present(), Ownership(Stage.COLLECTOR, 0, next(self.epoch)), bus, self.store)
 
-    @rule(crash_after=st.none() | st.integers(0, 2))
-    def read(self, crash_after: int | None) -> None:
-        """A reading that is stated, by a process that may die before any of its effects."""
+    @rule(crash_after=st.none() | st.integers(0, 2), settles=st.booleans())
+    def read(self, crash_after: int | None, settles: bool) -> None:
+        """A reading that is stated, by a process that may die before any of its effects.
+
+        What is recorded in a moment is recorded before the next thing happens, or not yet.
+        """
         before = len(self.journal)
         self.journal.crash_after = None if crash_after is None else before + crash_after
         completed = False
         with suppress(Crash):
-            asyncio.run(self._read())
-            completed = True
+            asyncio.run(self._read(settles))
+            completed = settles
         if self.journal.crash_after is not None:
             self.journal.crash_after = None
             self.restart()
@@ -149,12 +152,15 @@ class Histories(RuleBasedStateMachine):
             if isinstance(effect, Inventory):
                 self._check(effect, completed)
 
-    async def _read(self) -> None:
-        await self.standing.recall()
+    async def _read(self, settles: bool) -> None:
+        recorder = self.standing.recorder
+        await recorder.recall()
         snapshot = self._snapshot()
-        recorded = self.standing.recorded
+        recorded = recorder.clusters
         answers = {reference: self._answer(reference) for reference in to_ask(recorded, snapshot)}
         await self.standing.state(conclude(INSIDE, recorded, snapshot, answers))
+        if settles:
+            await recorder.write()
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
@@ -227,8 +233,8 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "standing"):
             return
         self.hidden.clear()
-        self.read(None)
-        self.read(None)
+        self.read(None, settles=True)
+        self.read(None, settles=True)
         real: dict[Unit, list[Reality]] = {}
         for cluster in self.clusters.values():
             if cluster.unit:

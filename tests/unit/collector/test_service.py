@@ -124,6 +124,49 @@ async def test_statements_are_repeated_now_and_then(scene: Scene) -> None:
     assert {inventory.revision for inventory in scene.inventories()} == {Revision(1, 1)}
 
 
+async def test_statements_are_repeated_though_the_record_is_away(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"repeat_every": 0.05})
+    scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        scene.store.failing = True
+        said = len(scene.inventories())
+        await becomes(lambda: len(scene.inventories()) > said + 2, "repeated")
+
+
+async def test_a_record_that_does_not_answer_for_one_vcenter_keeps_no_other_from_being_repeated(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    scene.vcenter(B, host=OTHER)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        await scene.say(present(OTHER))
+        await becomes(lambda: is_stated(scene, "productionb", host=OTHER), "the other stated")
+        scene.store.hanging = True
+        vcenter.readings = 0
+        vcenter.hold(A, C)
+        await becomes(lambda: vcenter.readings, "a cluster to be recorded first")
+        await scene.outside.request(ResyncRequest(stage=Stage.COLLECTOR, partition=0))
+        await becomes(lambda: len(scene.inventories(OTHER)) == 2, "the other repeated")
+        assert is_stated(scene, "productiona")
+
+
+async def test_what_was_stated_last_is_recorded_when_it_stops(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcenter_operator.collector.recording._SOON", 3600.0)
+    vcenter = scene.vcenter(A, B)
+    task = asyncio.create_task(scene.service(scene.outside).run())
+    await scene.say(present())
+    await becomes(lambda: is_stated(scene, *ALL), "stated")
+    vcenter.hold(A)
+    await becomes(lambda: is_stated(scene, "productiona"), "the change stated")
+    assert len(scene.collected().clusters) == 2
+    task.cancel()
+    await asyncio.wait([task])
+    assert [each.cluster_name for each in scene.collected().clusters] == ["productiona"]
+    assert vcenter.open == 0
+
+
 async def test_a_vcenter_that_left_the_zone_is_stated_gone_and_its_session_ended(scene: Scene) -> None:
     vcenter = scene.vcenter(A)
     async with scene.collector():
@@ -134,7 +177,7 @@ async def test_a_vcenter_that_left_the_zone_is_stated_gone_and_its_session_ended
         assert vcenter.open == 0
         assert (scene.last().revision, scene.last().zone.serial) == (Revision(1, 2), 8)
         assert [entry.cluster_name for entry in scene.collected().clusters] == ["productiona"]
-        assert scene.shown("Connected")[0] == "NotInZone"
+        await becomes(lambda: scene.shown("Connected")[0] == "NotInZone", "shown")
         # It comes back, blind: what it had is still known.
         vcenter.blind = True
         await scene.say(present(revision=Revision(1, 3)))
@@ -349,7 +392,7 @@ async def test_an_account_that_lost_its_rights_deletes_nothing_even_after_a_rest
         vcenter.tell()
         await becomes(lambda: scene.unknown() == ALL, "unknown")
         assert scene.known() == []
-        assert scene.shown("Collected")[0] == "Partial"
+        await becomes(lambda: scene.shown("Collected")[0] == "Partial", "shown")
     scene.renderer.heard.clear()
     async with scene.collector():
         await scene.say(present())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vcenter_operator.collector.ports import Access, Credentials, VCenters
@@ -27,6 +27,19 @@ _RETRY_CONFIGURATION = 5.0
 class _Watched:
     standing: Standing
     watch: Watch
+
+    async def close(self) -> None:
+        """Ends the session, and then records what it came to."""
+        await self.watch.stop()
+        await self.standing.close()
+
+    async def repeat(self) -> None:
+        """Says and records again what is current, whatever hinders one of the two. Raises nothing."""
+        for again in (self.standing.repeat, self.standing.keep_recorded):
+            try:
+                await again()
+            except OperatorError as error:
+                log.info("could not be repeated", vcenter=self.standing.host, error=str(error))
 
 
 @dataclass
@@ -70,7 +83,7 @@ class CollectorService:
     async def release(self, ownership: Ownership) -> None:
         """See `Consumer.release`. Ends every session of the partition."""
         if partition := self._partitions.pop(ownership.partition, None):
-            await asyncio.gather(*(watched.watch.stop() for watched in partition.vcenters.values()))
+            await asyncio.gather(*(watched.close() for watched in partition.vcenters.values()))
 
     async def handle(self, statement: Statement, ownership: Ownership) -> None:
         """See `Consumer.handle`. Starts, redirects or ends the watch over a vCenter."""
@@ -92,9 +105,8 @@ class CollectorService:
     async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
         """See `Consumer.resync`. Repeats what is stated of one vCenter, or of all in the partition."""
         partition = self._partitions.get(ownership.partition)
-        for host, watched in list(partition.vcenters.items()) if partition else ():
-            if request.host in (None, host):
-                await watched.standing.repeat()
+        vcenters = partition.vcenters.items() if partition else ()
+        await _repeat_all(watched for host, watched in vcenters if request.host in (None, host))
 
     def _watched(self, change: DnsChange, ownership: Ownership) -> _Watched:
         partition = self._partitions.get(ownership.partition)
@@ -149,9 +161,9 @@ class CollectorService:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(self._settings.repeat_every * random.uniform(0.8, 1))  # noqa: S311
-            for watched in self._all():
-                try:
-                    await watched.standing.keep_recorded()
-                    await watched.standing.repeat()
-                except OperatorError as error:
-                    log.info("could not be repeated", vcenter=watched.standing.host, error=str(error))
+            await _repeat_all(self._all())
+
+
+async def _repeat_all(vcenters: Iterable[_Watched]) -> None:
+    """Each by itself: one that has to wait holds up no other."""
+    await asyncio.gather(*(watched.repeat() for watched in vcenters))

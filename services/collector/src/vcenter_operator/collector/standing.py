@@ -1,9 +1,10 @@
-"""What is stated about one vCenter by the replica that owns it, and what the record remembers of it.
+"""What is stated about one vCenter by the replica that owns it.
 
 The order of writing keeps a crash at any point harmless: a cluster is recorded, under each of its names, before the
-Inventory that states it goes out, and forgotten only after the one that states it gone. All else waits until the
-Inventory is out: conditions are for people, the next owner's epoch is higher than any revision of ours, and a member
-that was stated and not yet recorded is missed only by an owner that takes over in that moment and cannot see it.
+Inventory that states it goes out, and forgotten only after the one that states it gone. All else is recorded when the
+Inventory is out, and nobody waits for it: conditions are for people, the next owner's epoch is higher than any revision
+of ours, and a member that was stated and not yet recorded is missed only by an owner that takes over in that moment and
+cannot see it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ import asyncio
 from collections.abc import Iterable
 from typing import Literal
 
-from vcenter_operator.collector.core.evidence import Conclusion, in_order
+from vcenter_operator.collector.core.evidence import Conclusion
+from vcenter_operator.collector.recording import Recorder
 from vcenter_operator.common.bus import Bus, Ownership
-from vcenter_operator.common.identity import NEVER, Revision
-from vcenter_operator.common.messages import DnsChange, Inventory, Stage, Trace, ZoneSource
-from vcenter_operator.common.record import Collected, Condition, RecordedCluster, RefusedLogins, Store
-from vcenter_operator.common.telemetry import logger
-
-log = logger(__name__)
+from vcenter_operator.common.identity import Revision
+from vcenter_operator.common.messages import DnsChange, Inventory, Trace, ZoneSource
+from vcenter_operator.common.record import Condition, RecordedCluster, Store
 
 _NAMED = 5
 """How many unknown clusters a condition names."""
@@ -37,37 +36,13 @@ class Standing:
         """The newest word of discovery."""
         self.statement: Inventory | None = None
         """What was minted last; None: nothing is known of it yet."""
-        self.refused: RefusedLogins | None = None
-        """Set by whoever logs on, after `recall`; recorded with what is written next."""
+        self.recorder = Recorder(change.host, ownership, store)
         self._ownership = ownership
         self._bus = bus
-        self._store = store
         self._lock = asyncio.Lock()
         self._published = False
         self._sequence = 0
         self._cause: Trace | None = change.trace
-        self._recalled = False
-        self._section = Collected(revision=NEVER)
-        self._conditions: dict[str, Condition] = {}
-
-    @property
-    def recorded(self) -> tuple[RecordedCluster, ...]:
-        """The clusters that were stated and are not proven gone; after `recall`."""
-        return self._section.clusters
-
-    async def recall(self) -> None:
-        """Reads the record, the first time."""
-        if self._recalled:
-            return
-        record = await self._store.get(self.host)
-        if record is not None:
-            record.check(Stage.COLLECTOR)
-        if record is not None and record.collected is not None:
-            self._section = record.collected
-            self.refused = record.collected.refused
-            remembered = {condition.type: condition for condition in record.collected.conditions}
-            self._conditions = remembered | self._conditions
-        self._recalled = True
 
     def adopt(self, change: DnsChange) -> None:
         """A newer word of discovery. What was made from the last one has to be published again: see `publish`."""
@@ -89,45 +64,45 @@ class Standing:
                 await self._bus.publish(self.statement.repeated())
 
     async def keep_recorded(self) -> None:
-        """Writes the record's section again where somebody deleted it: the next owner has to know of the clusters."""
-        async with self._lock:
-            if not self._recalled or not self.change.present or self._section.revision == NEVER:
-                return
-            record = await self._store.get(self.host)
-            if record is None or (record.collected is None and Stage.COLLECTOR not in record.problems):
-                log.warning("the record was deleted: written again", vcenter=self.host)
-                await self._store.write(self.host, self._section, verify=self._ownership.verify)
+        """Sees to it that the record is there, as long as the vCenter is."""
+        if self.change.present:
+            await self.recorder.keep()
 
     async def state(self, conclusion: Conclusion) -> bool:
         """States what a reading came to; False: it says nothing new."""
+        recorder = self.recorder
         async with self._lock:
-            self._note(connected("True", "LoggedOn", "logged on, and watching for changes"), collected(conclusion))
+            recorder.note(connected("True", "LoggedOn", "logged on, and watching for changes"), collected(conclusion))
             current = self.statement
             new = current is None or (current.clusters, current.unknown) != (conclusion.clusters, conclusion.unknown)
             if new:
-                if not _identities(conclusion.recorded) <= _identities(self.recorded):
-                    await self._remember([*self.recorded, *conclusion.recorded], self._next_revision)
+                if not recorder.holds(conclusion.recorded):
+                    recorder.remember([*recorder.clusters, *conclusion.recorded], self._next_revision)
+                    await recorder.write()
                 self._mint(True, conclusion)
             await self._publish()
-            await self._remember(conclusion.recorded)
+            self._remember(conclusion.recorded)
             return new
 
     async def state_gone(self) -> None:
         """States that the zone lacks it. Its clusters stay recorded: they are looked for again if it comes back."""
-        await self.recall()
+        await self.recorder.recall()
         async with self._lock:
-            self._note(connected("False", "NotInZone", "a complete zone lacks it: its objects are retained"))
+            self.recorder.note(connected("False", "NotInZone", "a complete zone lacks it: its objects are retained"))
             if self.statement is None or self.statement.present:
                 self._mint(False, Conclusion())
             await self._publish()
-            await self._remember(self.recorded)
+            self._remember(self.recorder.clusters)
 
     async def show(self, *conditions: Condition) -> None:
-        """Shows conditions in the record."""
-        await self.recall()
-        async with self._lock:
-            self._note(*conditions)
-            await self._remember(self.recorded)
+        """Shows conditions in the record. Where that fails it is tried again, whatever this raises."""
+        await self.recorder.recall()
+        self.recorder.note(*conditions)
+        await self.recorder.write()
+
+    async def close(self) -> None:
+        """Records what is not recorded yet, if that is possible soon; after the last call of anything else."""
+        await self.recorder.close()
 
     @property
     def _next_revision(self) -> Revision:
@@ -159,28 +134,13 @@ class Standing:
             await self._bus.publish(self.statement)
             self._published = True
 
-    async def _remember(self, clusters: Iterable[RecordedCluster], revision: Revision | None = None) -> None:
-        assert self._recalled, "what is not known cannot be kept"
-        section = Collected(
-            revision=revision or (self.statement.revision if self.statement else self._section.revision),
-            clusters=in_order(clusters),
-            refused=self.refused,
-            conditions=tuple(self._conditions[kind] for kind in sorted(self._conditions)),
-        )
-        if section == self._section:
-            return
-        await self._store.write(self.host, section, verify=self._ownership.verify)
-        self._section = section
-
-    def _note(self, *conditions: Condition) -> None:
-        self._conditions |= {condition.type: condition for condition in conditions}
+    def _remember(self, clusters: Iterable[RecordedCluster]) -> None:
+        assert self.statement is not None
+        self.recorder.remember(clusters, self.statement.revision)
+        self.recorder.write_soon()
 
     def _zone(self) -> ZoneSource:
         return ZoneSource(revision=self.change.revision, serial=self.change.serial)
-
-
-def _identities(recorded: Iterable[RecordedCluster]) -> set[RecordedCluster]:
-    return {entry.model_copy(update={"members": ()}) for entry in recorded}
 
 
 def connected(status: Literal["True", "False", "Unknown"], reason: str, message: str) -> Condition:

@@ -107,7 +107,7 @@ class Watch:
     async def _watch(self) -> NoReturn:
         """One session, until it fails."""
         self._worked_since = None
-        await self._standing.recall()
+        await self._standing.recorder.recall()
         access = await self._access(self._standing.host)
         self._secret = access.version
         await self._rest()
@@ -115,7 +115,7 @@ class Watch:
         if self._circuit.is_open:
             await self._vcenters.probe(endpoint)
         vcenter = await self._vcenters.log_on(endpoint, access.credentials)
-        self._standing.refused = None
+        self._standing.recorder.refused = None
         try:
             clock = asyncio.get_running_loop().time
             anew = clock() + self._net()
@@ -143,13 +143,13 @@ class Watch:
     async def _rest(self) -> None:
         """Until a login may be tried, after others were refused: here, or by the owner before."""
         pause = self._settings.login_pause
-        if left := rest(self._standing.refused, self._secret, pause, datetime.now(UTC)):
-            log.info("no login is tried for a while", seconds=round(left), refused=self._standing.refused)
+        if left := rest(self._standing.recorder.refused, self._secret, pause, datetime.now(UTC)):
+            log.info("no login is tried for a while", seconds=round(left))
             await asyncio.sleep(left)
 
     async def _read(self, vcenter: VCenter) -> Conclusion:
         snapshot = await vcenter.snapshot()
-        recorded = self._standing.recorded
+        recorded = self._standing.recorder.clusters
         answers = await vcenter.ask(to_ask(recorded, snapshot))
         return conclude(self._settings.convention, recorded, snapshot, answers)
 
@@ -198,7 +198,7 @@ class Watch:
         try:
             await self._standing.show(connected("False", _reason(error), message))
         except OperatorError as problem:
-            log.info("this cannot be recorded now, but with the next attempt", error=str(problem))
+            log.info("this cannot be recorded now, and is tried again", error=str(problem))
         return delay
 
     def _refused(self) -> tuple[float, str]:
@@ -207,8 +207,8 @@ class Watch:
         It was answered, so nothing is wrong with the vCenter.
         """
         self._circuit.failures = 0
-        now, pause = datetime.now(UTC), self._settings.login_pause
-        count = self._standing.refused = refused(self._standing.refused, self._secret, now)
+        recorder, now, pause = self._standing.recorder, datetime.now(UTC), self._settings.login_pause
+        count = recorder.refused = refused(recorder.refused, self._secret, now)
         if count.times < REFUSALS:
             return RetryDelays(longest=self._settings.retry_longest).after(count.times), ""
         return pause, (

@@ -97,7 +97,10 @@ class Consumer(Protocol):
         ...
 
     async def release(self, ownership: Ownership) -> None:
-        """It is no longer ours: stop everything that belongs to it. Called after every `take`, also one that failed."""
+        """Stop everything that belongs to it: it was lost, or is given up when this returns, and is held until then.
+
+        Called after every `take`, also one that failed.
+        """
         ...
 
     async def handle(self, statement: Statement, ownership: Ownership) -> None:

@@ -194,8 +194,10 @@ async def tenure(
         try:
             await dispatcher.close(grace if ownership.held else 0.0)
         finally:
-            ownership.end()
-            await _release(consumer, ownership, grace)
+            try:
+                await _release(consumer, ownership, grace)  # nobody else has it before: what ends may say so
+            finally:
+                ownership.end()
 
 
 async def _release(consumer: Consumer, ownership: Ownership, grace: float) -> None:
