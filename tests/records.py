@@ -32,7 +32,7 @@ DISCOVERED = Discovered(
 )
 COLLECTED = Collected(
     revision=Revision(12, 1),
-    refused=RefusedLogins(times=3, last=NOW, secret=2**40),
+    refused=RefusedLogins(times=3, last=NOW, credentials="0f4b"),
     clusters=(
         RecordedCluster(
             moid="domain-c7",

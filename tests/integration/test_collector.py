@@ -33,6 +33,7 @@ async def scene(stack: Stack) -> AsyncIterator[Scene]:
         vcenter_read_timeout=2,
         vcenter_wait=1,
         retry_longest=0.2,
+        login_retry=0.2,
         login_pause=3600,
         snapshot_every=3600,
     )

@@ -46,6 +46,7 @@ def configure(scene: Scene, stack: Stack, **settings: object) -> None:
         vcenter_read_timeout=3,
         vcenter_wait=1,
         retry_longest=0.4,
+        login_retry=0.2,
         login_pause=3600,
         snapshot_every=3600,
     )

@@ -15,7 +15,7 @@ from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Ownership, Topology
 from vcenter_operator.common.configuration import Configuration
-from vcenter_operator.common.errors import BusUnavailable
+from vcenter_operator.common.errors import BusUnavailable, TransientError
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import DnsChange, Inventory, ResyncRequest, Stage, Statement
 from vcenter_operator.common.record import Collected, Section
@@ -106,6 +106,9 @@ class JournalledStore(MemoryStore):
         super().__init__()
         self.journal = Journal() if journal is None else journal
         self.reads = 0
+        self.away = False
+        """Writes fail, as where the API server is up and its storage is not."""
+        self.refused_writes = 0
 
     async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         self.reads += 1
@@ -115,6 +118,9 @@ class JournalledStore(MemoryStore):
         self, host: str, section: Section, *, version: str | None = None, verify: Callable[[], None] = anybody
     ) -> Record:
         verify()
+        if self.away:
+            self.refused_writes += 1
+            raise TransientError("no writes now")
         self.journal.note(section)
         return await super().write(host, section, version=version)
 
@@ -163,7 +169,7 @@ class Scene:
         self.secret = Secret()
         self.renderer = Listener()
         self.discovery = Listener()
-        self.settings = CollectorSettings(retry_longest=0.02, login_pause=3600, snapshot_every=3600)
+        self.settings = CollectorSettings(retry_longest=0.02, login_retry=0.02, login_pause=3600, snapshot_every=3600)
         self.outside = Bus(self.broker, self.epochs)
 
     def vcenter(self, *clusters: Any, host: str = HOST) -> FakeVCenter:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from vcenter_operator.collector.circuit import OPENS_AFTER, REFUSALS, Circuit, refused, rest
+from vcenter_operator.collector.circuit import OPENS_AFTER, REFUSALS, Circuit, Rests, refused
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-PAUSE = 600.0
+RESTS = Rests(first=30.0, later=600.0)
 
 
 def test_the_circuit_opens_after_failures_in_a_row_and_says_so_in_one_text() -> None:
@@ -34,22 +34,22 @@ def test_only_a_session_that_outlasted_the_longest_delay_closes_it() -> None:
     assert not circuit.is_open
 
 
-def test_three_refused_logins_rest_for_the_whole_pause_and_each_later_one_too() -> None:
+def test_each_refused_login_rests_and_the_third_in_a_row_and_each_later_one_for_longer() -> None:
     count = None
     for times in range(1, REFUSALS + 3):
-        count = refused(count, 7, NOW)
-        expected = PAUSE if times >= REFUSALS else 0
-        assert (count.times, rest(count, 7, PAUSE, NOW)) == (times, expected)
-    assert rest(count, 7, PAUSE, NOW + timedelta(seconds=599)) == 1
-    assert rest(count, 7, PAUSE, NOW + timedelta(seconds=601)) == 0
+        count = refused(count, "these", NOW)
+        expected = RESTS.later if times >= REFUSALS else RESTS.first
+        assert (count.times, RESTS.left(count, NOW)) == (times, expected)
+    assert count is not None
+    assert RESTS.left(count, NOW + timedelta(seconds=599)) == 1
+    assert RESTS.left(count, NOW + timedelta(seconds=601)) == 0
 
 
-def test_another_version_of_the_secret_is_tried_at_once_and_counted_from_one() -> None:
-    count = refused(refused(refused(None, 7, NOW), 7, NOW), 7, NOW)
-    assert rest(count, 8, PAUSE, NOW) == 0
-    assert refused(count, 8, NOW).times == 1
+def test_other_credentials_are_counted_from_one() -> None:
+    count = refused(refused(refused(None, "these", NOW), "these", NOW), "these", NOW)
+    assert refused(count, "others", NOW).times == 1
 
 
 def test_a_clock_that_is_behind_does_not_rest_for_longer() -> None:
-    count = refused(refused(refused(None, 7, NOW), 7, NOW), 7, NOW)
-    assert rest(count, 7, PAUSE, NOW - timedelta(days=1)) == PAUSE
+    count = refused(refused(refused(None, "these", NOW), "these", NOW), "these", NOW)
+    assert RESTS.left(count, NOW - timedelta(days=1)) == RESTS.later

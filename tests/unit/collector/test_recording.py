@@ -11,7 +11,6 @@ from tests.fakes.vcenter import cluster
 from tests.unit.collector.scene import HOST, Journal, JournalledStore, becomes
 from tests.unit.collector.test_standing import A, B, C, published, read, standing
 from vcenter_operator.collector.core.model import SeenCluster
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.record import Section
 from vcenter_operator.common.record.port import Record, anybody
 
@@ -87,9 +86,8 @@ async def test_a_cluster_that_is_back_while_it_is_being_forgotten_is_recorded_be
 
 
 async def test_what_cannot_be_recorded_is_recorded_as_soon_as_that_is_possible(
-    journal: Journal, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, store: SlowStore
 ) -> None:
-    monkeypatch.setattr("vcenter_operator.collector.recording._DELAYS", RetryDelays(first=0.01, longest=0.01))
     stands = standing(journal, store)
     await stands.state(await read(stands, [A, B]))
     store.failing = True

@@ -311,6 +311,54 @@ async def test_three_refused_logins_are_enough_until_the_password_changes(scene:
     assert scene.collected().refused is None
 
 
+async def test_a_secret_that_changes_otherwise_makes_no_refused_login_forgotten(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    vcenter.password = "another"
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: "3 times in a row" in scene.shown("Connected")[1], "shown")
+        scene.secret.put(vcenter_thumbprints=f'{{"{HOST}": "{"BB:" * 31}bb"}}')
+        scene.store.reads = 0
+    async with scene.collector():
+        await scene.say(present())
+        scene.vcenter(B, host=OTHER)
+        await scene.say(present(OTHER))
+        await becomes(lambda: scene.known(OTHER) and scene.store.reads > 1, "another is stated")
+        scene.secret.put(anything="else")
+        scene.secret.put(vcenter_thumbprints="")
+        await becomes(lambda: len(scene.fakes.vcenters[OTHER].endpoints) == 1, "seen")
+        assert len(vcenter.endpoints) == 3
+
+
+async def test_no_login_is_tried_before_it_is_recorded_that_the_last_one_was_refused(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    vcenter.password = "another"
+    scene.store.away = True
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: scene.store.refused_writes > 2, "tried to record it")
+        assert len(vcenter.endpoints) == 1
+    async with scene.collector():  # nobody knows of the first one: that is one more, and not three
+        await scene.say(present())
+        await becomes(lambda: len(vcenter.endpoints) == 2 and scene.store.refused_writes > 5, "tried by the next owner")
+        scene.store.away = False
+        await becomes(lambda: len(vcenter.endpoints) == 4, "the record is back")
+        await becomes(lambda: "3 times in a row" in scene.shown("Connected")[1], "shown")
+        refused = scene.collected().refused
+        assert refused is not None
+        assert refused.times == 3
+
+
+async def test_a_record_that_stays_away_makes_logins_rare_and_does_not_end_them(scene: Scene) -> None:
+    scene.settings = scene.settings.model_copy(update={"login_pause": 0.2})
+    vcenter = scene.vcenter(A)
+    vcenter.password = "another"
+    scene.store.away = True
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: len(vcenter.endpoints) > 2, "tried all the same")
+
+
 async def test_an_unreachable_interlude_does_not_make_refused_logins_forgotten(scene: Scene) -> None:
     scene.settings = scene.settings.model_copy(update={"login_pause": 0.2})
     vcenter = scene.vcenter(A)

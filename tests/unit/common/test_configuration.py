@@ -25,6 +25,19 @@ def test_a_valid_secret() -> None:
     assert config.password_for("vc-a-0.x") != config.password_for("vc-a-0.x", "another")
 
 
+@pytest.mark.parametrize("keyed", [{}, {"bus_key": KEY}], ids=["without a bus_key", "with a bus_key"])
+def test_credentials_are_told_from_others_by_a_digest_under_a_key(keyed: dict[str, str]) -> None:
+    values = {"username": "operator", "password": "s3cret", **keyed}
+    digest = Configuration.parse(values, 1).digest_of("derived")
+    assert Configuration.parse({**values, "another": "key"}, 2).digest_of("derived") == digest
+    others = [
+        Configuration.parse(values).digest_of("derived too"),
+        Configuration.parse({**values, "username": "other"}).digest_of("derived"),
+        Configuration.parse({**values, "bus_key": base64.b64encode(b"j" * 32).decode()}).digest_of("derived"),
+    ]
+    assert len({digest, *others}) == 4
+
+
 def test_a_json_string_stands_for_its_content() -> None:
     """As in the deployed operator, whose Secrets have to work here; the password is taken as it stands."""
     quoted = {"namespace": '"openstack"', "dns_ip": '"10.0.0.1"\n', "dns_port": '"5354"', "tsig_key": '"a2V5"'}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import ipaddress
 import json
 import re
@@ -15,8 +16,8 @@ from urllib.parse import urlsplit
 
 from vcenter_operator.common import thumbprints
 from vcenter_operator.common.errors import ConfigurationError
-from vcenter_operator.common.masterpassword import derive_password
-from vcenter_operator.common.sealing import Keyring
+from vcenter_operator.common.masterpassword import derive_password, user_key
+from vcenter_operator.common.sealing import Keyring, canonical, derived_key
 
 SECRET_NAME = "vcenter-operator"  # noqa: S105 - the name of the resource, not a secret
 OWN_SECRETS = frozenset(
@@ -93,6 +94,19 @@ class Configuration:
     def password_for(self, host: str, username: str | None = None) -> str:
         """The derived password for a vCenter's FQDN. The first call for a user takes about 0.2 s of CPU."""
         return derive_password(username or self.username, self.required("password"), host)
+
+    def digest_of(self, password: str) -> str:
+        """Tells the user and this password from others, and gives nothing away where people may read it.
+
+        An HMAC under a key that follows from `bus_key`, which is random. Where there is none it follows from the user's
+        master key, each guess at which costs as much as deriving a password.
+        """
+        if "bus_key" in self.values:
+            secret = _bus_key("bus_key", self.values["bus_key"])
+        else:
+            secret = user_key(self.username, self.required("password"))
+        key = derived_key(secret, b"credentials")
+        return hmac.digest(key, canonical({"username": self.username, "password": password}), "sha256").hex()
 
     @property
     def tsig_key(self) -> str | None:

@@ -35,10 +35,10 @@ class Keyring:
             raise ValueError("a keyring needs at least one key")
         self._ciphers: dict[bytes, AESGCM] = {}
         for secret in secrets:
-            key = _derive(secret, b"seal")
+            key = derived_key(secret, b"seal")
             self._ciphers.setdefault(hashlib.sha256(key).digest()[:_KEY_ID_BYTES], AESGCM(key))
         self._current = next(iter(self._ciphers))
-        self._digest_key = _derive(secrets[0], b"digest")
+        self._digest_key = derived_key(secrets[0], b"digest")
 
     def digest(self, manifest: Mapping[str, Any]) -> str:
         """HMAC-SHA256 (hex) of the manifest in canonical JSON."""
@@ -84,7 +84,8 @@ def canonical(manifest: Mapping[str, Any]) -> bytes:
     return _ENCODER.encode(manifest).encode("utf-8", "surrogatepass")
 
 
-def _derive(secret: bytes, purpose: bytes) -> bytes:
+def derived_key(secret: bytes, purpose: bytes) -> bytes:
+    """32 bytes for one purpose, which tell nothing of the secret nor of the key for another."""
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"vcenter-operator/" + purpose).derive(secret)
 
 

@@ -48,18 +48,24 @@ class Circuit:
         return f"; failed {OPENS_AFTER} times in a row or more: only probed, every {self.longest:g} s at most"
 
 
-def refused(before: RefusedLogins | None, secret: int, now: datetime) -> RefusedLogins:
-    """The count after one more refused login, with what stands in this version of the Secret."""
-    times = before.times if before is not None and before.secret == secret else 0
-    return RefusedLogins(times=times + 1, last=now.replace(microsecond=0), secret=secret)
+@dataclass(frozen=True)
+class Rests:
+    """Seconds for which no login is tried after one was refused: `first`, and `later` from the third in a row on."""
+
+    first: float
+    later: float
+
+    def after(self, times: int) -> float:
+        """After so many refused logins in a row."""
+        return self.first if times < REFUSALS else self.later
+
+    def left(self, refused: RefusedLogins, now: datetime) -> float:
+        """What is left of it. The clocks of two replicas may differ: a refusal in the future rests no longer."""
+        rest = self.after(refused.times)
+        return min(max((refused.last + timedelta(seconds=rest) - now).total_seconds(), 0.0), rest)
 
 
-def rest(before: RefusedLogins | None, secret: int, pause: float, now: datetime) -> float:
-    """Seconds for which no login may be tried. Another version of the Secret may hold another password: none.
-
-    The clocks of two replicas may differ: a refusal in the future rests no longer than `pause` seconds either.
-    """
-    if before is None or before.times < REFUSALS or before.secret != secret:
-        return 0.0
-    left = (before.last + timedelta(seconds=pause) - now).total_seconds()
-    return min(max(left, 0.0), pause)
+def refused(before: RefusedLogins | None, credentials: str, now: datetime) -> RefusedLogins:
+    """The count after one more refused login. Other credentials (by their digest) count anew."""
+    times = before.times if before is not None and before.credentials == credentials else 0
+    return RefusedLogins(times=times + 1, last=now.replace(microsecond=0), credentials=credentials)

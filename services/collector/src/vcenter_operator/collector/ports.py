@@ -94,8 +94,8 @@ class Access:
 
     credentials: Credentials
     thumbprints: frozenset[str] = frozenset()
-    version: int = 0
-    """Of the Secret."""
+    digest: str = ""
+    """Tells these credentials from others; see `Configuration.digest_of`."""
 
 
 class VCenter(Protocol):

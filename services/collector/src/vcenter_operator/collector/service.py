@@ -128,7 +128,7 @@ class CollectorService:
         async with self._deriving:  # the first derivation for a user is expensive, all others wait for it
             password = await asyncio.to_thread(configuration.password_for, host)
         pinned = self._pinned(configuration).get(host, frozenset())
-        return Access(Credentials(configuration.username, password), pinned, configuration.version)
+        return Access(Credentials(configuration.username, password), pinned, configuration.digest_of(password))
 
     def _pinned(self, configuration: Configuration) -> Mapping[str, frozenset[str]]:
         return {**self._settings.vcenter_thumbprints, **configuration.vcenter_thumbprints}

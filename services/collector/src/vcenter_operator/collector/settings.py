@@ -40,10 +40,12 @@ class CollectorSettings(Settings):
     """Seconds between two readings of a vCenter that reports no change: the net under its reports."""
     retry_longest: float = Field(default=60.0, gt=0)
     """Seconds between two attempts at a vCenter that fails, at most."""
+    login_retry: float = Field(default=30.0, gt=0)
+    """Seconds between two logins after a first and a second was refused, whichever replica tried them: the account
+    may be about to be changed. Another user or password in the Secret is tried at once."""
     login_pause: float = Field(default=600.0, gt=0)
-    """Seconds between two logins after three were refused in a row, whichever replica tried them: long enough not to
-    lock the account (vCenter's default: five within three minutes lock it for five). A changed Secret is tried at
-    once."""
+    """Seconds between two logins after three were refused in a row: long enough not to lock the account (vCenter's
+    default: five within three minutes lock it for five)."""
 
     @field_validator("vcenter_thumbprints", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import structlog
 
-from vcenter_operator.collector.circuit import REFUSALS, Circuit, refused, rest
+from vcenter_operator.collector.circuit import REFUSALS, Circuit, Rests, refused
 from vcenter_operator.collector.core.evidence import Conclusion, conclude, to_ask
 from vcenter_operator.collector.ports import (
     Access,
@@ -57,7 +57,8 @@ class Watch:
         self._circuit = Circuit(settings.retry_longest)
         self._worked_since: float | None = None
         self._unstated = 0
-        self._secret = 0
+        self._rests = Rests(settings.login_retry, settings.login_pause)
+        self._digest = ""
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -109,7 +110,7 @@ class Watch:
         self._worked_since = None
         await self._standing.recorder.recall()
         access = await self._access(self._standing.host)
-        self._secret = access.version
+        self._digest = access.digest
         await self._rest()
         endpoint = replace(self._endpoint, thumbprints=access.thumbprints)
         if self._circuit.is_open:
@@ -141,11 +142,22 @@ class Watch:
         return self._settings.snapshot_every * random.uniform(0.8, 1)  # noqa: S311
 
     async def _rest(self) -> None:
-        """Until a login may be tried, after others were refused: here, or by the owner before."""
-        pause = self._settings.login_pause
-        if left := rest(self._standing.recorder.refused, self._secret, pause, datetime.now(UTC)):
+        """Until a login may be tried, after others were refused: here, or by the owner before.
+
+        Whoever takes over has to know of the last one, or it would count anew: without a record of it none is tried
+        for the long rest.
+        """
+        recorder = self._standing.recorder
+        if recorder.refused is None or recorder.refused.credentials != self._digest:
+            return
+        if left := self._rests.left(recorder.refused, datetime.now(UTC)):
             log.info("no login is tried for a while", seconds=round(left))
             await asyncio.sleep(left)
+        try:
+            async with asyncio.timeout(self._rests.later):
+                await recorder.until_written()
+        except TimeoutError:
+            log.warning("a login is tried though it cannot be recorded that the last one was refused")
 
     async def _read(self, vcenter: VCenter) -> Conclusion:
         snapshot = await vcenter.snapshot()
@@ -207,13 +219,14 @@ class Watch:
         It was answered, so nothing is wrong with the vCenter.
         """
         self._circuit.failures = 0
-        recorder, now, pause = self._standing.recorder, datetime.now(UTC), self._settings.login_pause
-        count = recorder.refused = refused(recorder.refused, self._secret, now)
+        recorder = self._standing.recorder
+        count = recorder.refused = refused(recorder.refused, self._digest, datetime.now(UTC))
+        rest = self._rests.after(count.times)
         if count.times < REFUSALS:
-            return RetryDelays(longest=self._settings.retry_longest).after(count.times), ""
-        return pause, (
-            f"; refused {REFUSALS} times in a row, so it is tried only every {pause:g} s, lest the account is "
-            "locked (a changed password in the Secret is tried at once)"
+            return rest, f"; the next login is tried after {rest:g} s"
+        return rest, (
+            f"; refused {REFUSALS} times in a row, so it is tried only every {rest:g} s, lest the account is "
+            "locked (another password in the Secret is tried at once)"
         )
 
 

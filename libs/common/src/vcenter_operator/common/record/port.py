@@ -66,8 +66,8 @@ class RefusedLogins(Fact):
 
     times: int
     last: datetime
-    secret: int
-    """Version of the Secret that they were tried with: another may hold another password."""
+    credentials: str = ""
+    """Digest of the user and password that they were tried with (`Configuration.digest_of`): others count anew."""
 
 
 class Collected(Section):
