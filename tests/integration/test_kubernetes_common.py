@@ -686,6 +686,29 @@ async def test_the_platform_opens_and_a_dry_run_leaves_no_trace(
     assert [record.host for record in stored] == ([] if dry_run else [HOST])
 
 
+async def test_what_a_platform_remembers_is_known_from_one_watch(
+    kubernetes: Kubernetes, client: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig))
+    await Api(client).create(f"/api/v1/namespaces/{namespace}/secrets", secret(**GOOD), field_manager=ME)
+    async with open_platform(Settings.load(bus="in-process", namespace=namespace)) as platform:
+        assert isinstance(platform.store, KubernetesStore)
+        async with platform.store.following() as view, platform.store.following() as same:
+            assert same is view
+            await until(lambda: view.current)
+        await platform.store.write(HOST, DISCOVERED)
+        await KubernetesStore(client, namespace).write(HOST, RENDERED)
+        await until(lambda: "renderer" in (view.named(HOST) or {}).get("status", {}))
+
+        async def asked(_: Api, path: str) -> Any:
+            pytest.fail(f"GET {path}")
+
+        monkeypatch.setattr(Api, "get", asked)
+        written = await platform.store.write(HOST, COLLECTED)
+        assert await platform.store.get(HOST, fresh=False) == written
+        assert (written.discovered, written.collected, written.rendered) == (DISCOVERED, COLLECTED, RENDERED)
+
+
 async def test_definitions_are_accepted_as_they_are_shipped(client: ApiClient) -> None:
     """Nothing that the server would add, drop or default differently from what we sent."""
     for definition in definitions():

@@ -106,12 +106,15 @@ class JournalledStore(MemoryStore):
         super().__init__()
         self.journal = Journal() if journal is None else journal
         self.reads = 0
+        self.questions = 0
+        """Reads that cost a request where the record is watched."""
         self.away = False
         """Writes fail, as where the API server is up and its storage is not."""
         self.refused_writes = 0
 
     async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         self.reads += 1
+        self.questions += fresh
         return await super().get(host, fresh=fresh)
 
     async def write(

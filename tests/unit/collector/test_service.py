@@ -121,6 +121,8 @@ async def test_statements_are_repeated_now_and_then(scene: Scene) -> None:
     async with scene.collector():
         await scene.say(present())
         await becomes(lambda: len(scene.inventories()) > 3, "repeated")
+        assert scene.store.reads > 2, "it is seen to that the record is there"
+        assert scene.store.questions == 1, "which is known from a watch"
     assert {inventory.revision for inventory in scene.inventories()} == {Revision(1, 1)}
 
 

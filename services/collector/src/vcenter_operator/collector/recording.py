@@ -105,7 +105,7 @@ class Recorder:
         """Writes it again where somebody deleted the record: the next owner has to know of the clusters."""
         if self._held is None or self._held.revision == NEVER:
             return
-        record = await self._store.get(self._host)
+        record = await self._store.get(self._host, fresh=False)
         if record is None or (record.collected is None and Stage.COLLECTOR not in record.problems):
             log.warning("the record was deleted: written again", vcenter=self._host)
             self._held, self._identities = None, set()

@@ -164,7 +164,7 @@ class Reporting:
 
     async def _record(self, vcenter: VCenter, section: Rendered) -> None:
         # Whoever deletes the record of one that is gone wants it forgotten.
-        if vcenter.inventory.present or await self._store.get(vcenter.host) is not None:
+        if vcenter.inventory.present or await self._store.get(vcenter.host, fresh=False) is not None:
             with suppress(OwnershipLost):
                 await self._store.write(vcenter.host, section, verify=vcenter.ownership.verify)
 

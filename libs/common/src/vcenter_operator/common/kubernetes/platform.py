@@ -17,7 +17,6 @@ from vcenter_operator.common.kubernetes.watching import Watcher
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.common.process import open_bus, patiently
 from vcenter_operator.common.record.overlay import Overlay
-from vcenter_operator.common.record.port import Store
 from vcenter_operator.common.secret import SecretConfiguration
 from vcenter_operator.common.settings import Settings
 
@@ -43,7 +42,9 @@ async def open_platform(
         current = await patiently("Secret", configuration.current)
         epochs: Epochs = DryRunLeaseEpochs(client, own) if dry_run else LeaseEpochs(client, own)
         events: Events = Silence() if dry_run else await stack.enter_async_context(KubernetesEvents(client))
-        store: Store = KubernetesStore(client, own, missing_is_empty=dry_run, events=events)
+        store = KubernetesStore(client, own, missing_is_empty=dry_run, events=events)
+        if not dry_run:  # which does not see to it that there is anything to watch
+            await stack.enter_async_context(store.following())
         if bus is None:
             url = None if "bus" in settings.model_fields_set else current.bus_url
             bus = await patiently("bus", lambda: open_bus(settings, epochs, url=url, dry_run=dry_run))
