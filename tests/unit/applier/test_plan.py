@@ -97,6 +97,21 @@ def test_an_object_that_lost_its_annotations_is_unknown_as_soon_as_anything_is()
     assert ids(planned(existing(lost), delta({A: entry()})).updates) == [A]
 
 
+def test_a_unit_that_may_be_one_that_cannot_be_placed_is_unknown_and_not_gone() -> None:
+    known, other = owned(B, unit=cluster(2), digest="old"), owned(C, CINDER, unit=cluster(2))
+    made = planned(
+        existing(owned(A), known, other),
+        delta({B: entry(unit=cluster(2))}, templates={**TEMPLATES, CINDER: 2}, partial="x cannot be placed"),
+    )
+    assert [(left.id, left.reason) for left in made.unknown] == [(A, "x cannot be placed")]
+    assert (ids(made.updates), ids(made.deletes)) == ([B], [C]), "what is known of the others is done"
+
+
+def test_a_template_that_was_deleted_takes_its_objects_along_though_a_cluster_cannot_be_placed() -> None:
+    made = planned(existing(owned(A)), delta(templates={CINDER: 1}, partial="x cannot be placed"))
+    assert ids(made.deletes) == [A]
+
+
 def test_an_unknown_of_another_template_or_unit_protects_nothing() -> None:
     unknown = [
         Unknown(template=CINDER, unit=None, reason="x"),

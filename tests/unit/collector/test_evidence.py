@@ -115,6 +115,8 @@ def test_a_cluster_that_cannot_be_placed_stays_as_recorded(half_read: SeenCluste
     never_stated = reading(half_read)
     assert names(never_stated) == ([], [], [])
     assert "domain-c1" in never_stated.unplaced[0]
+    assert never_stated.partial is not None, "it may have been stated, if the record was lost"
+    assert never_stated.unplaced[0] in never_stated.partial
 
 
 @pytest.mark.parametrize(

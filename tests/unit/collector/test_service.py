@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from tests.fakes.vcenter import cluster
+from tests.fakes.vcenter import NO_RIGHT, cluster
 from tests.unit.collector.scene import HOST, OTHER, Bus, Scene, becomes, present
 from vcenter_operator.collector.ports import CertificateRefused, Endpoint, NotAnswering, SessionEnded, Unreachable
 from vcenter_operator.common.bus.port import Ownership
@@ -451,6 +452,20 @@ async def test_an_account_that_lost_its_rights_deletes_nothing_even_after_a_rest
         vcenter.blind = False
         vcenter.tell()
         await becomes(lambda: is_stated(scene, *ALL), "known again")
+
+
+async def test_a_cluster_that_cannot_be_placed_may_be_any_that_is_not_stated(scene: Scene) -> None:
+    """Somebody deleted the record while nobody kept it, and the cluster that had objects is nameless just then."""
+    vcenter = scene.vcenter(A, replace(B, name=NO_RIGHT))
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "stated")
+        assert B.moid in (scene.last().partial or "")
+        vcenter.hold(A, B)
+        await becomes(lambda: is_stated(scene, *ALL), "placed")
+        assert scene.last().partial is None
+        vcenter.hold(A, B, replace(C, name=NO_RIGHT))
+        await becomes(lambda: scene.last().partial, "another one")
 
 
 async def test_what_went_while_it_was_down_is_found_gone(scene: Scene) -> None:

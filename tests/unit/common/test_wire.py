@@ -274,3 +274,6 @@ def test_a_field_that_came_later_is_left_out_while_it_says_nothing() -> None:
     assert msgpack.unpackb(wire.encode(suspended))["suspended"] == ["ns/name"]
     assert wire.decode(wire.encode(plain)) == plain
     assert wire.decode(wire.encode(suspended)) == suspended
+    assert "partial" not in msgpack.unpackb(wire.encode(plain))
+    partial = plain.model_copy(update={"partial": "a cluster cannot be placed"})
+    assert wire.decode(wire.encode(partial)) == partial

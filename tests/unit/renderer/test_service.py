@@ -143,6 +143,16 @@ async def test_an_unknown_cluster_is_unknown_and_not_absent(scene: Scene) -> Non
     assert BB2 in delta.units
 
 
+async def test_a_cluster_that_cannot_be_placed_is_told_on_and_is_news(scene: Scene) -> None:
+    async with scene.renderer(nova(), cinder()):
+        await scene.tell()
+        first = await scene.delta(1)
+        await scene.tell(sequence=2, partial="x cannot be placed")
+        second = await scene.delta(2)
+    assert (first.partial, second.partial) == (None, "x cannot be placed")
+    assert second.index == first.index
+
+
 async def test_an_older_inventory_changes_nothing(scene: Scene) -> None:
     """Older by its own revision, or by that of the zone that it was made from."""
     newer_zone = ZoneSource(revision=Revision(2, 1), serial=8)

@@ -202,7 +202,10 @@ class ZoneSource(Sent):
 
 
 class Inventory(Statement):
-    """Collector: everything about the clusters of one vCenter. What is in neither list is gone, with evidence."""
+    """Collector: everything about the clusters of one vCenter.
+
+    What is in neither list is gone, with evidence, unless it is `partial`.
+    """
 
     receiver: ClassVar[Stage] = Stage.RENDERER
 
@@ -210,6 +213,8 @@ class Inventory(Statement):
     zone: ZoneSource
     clusters: Several[Cluster] = ()
     unknown: Several[UnknownCluster] = ()
+    partial: Reason | None = None
+    """Why there are clusters of which it is not even known which they are, so that any may be; None: there are none."""
 
     @property
     def age(self) -> tuple[Any, ...]:
@@ -273,6 +278,8 @@ class ManifestDelta(Statement):
     """Names the content of cells and Secret: the same text as long as neither changed (positions also move without)."""
     units: Several[UnitKey] = ()
     """Everything that templates are rendered for now, unknown ones included."""
+    partial: Reason | None = None
+    """Why there may be units beyond these, whose objects stay as they are; None: there are none."""
     index: dict[ObjectKey, IndexEntry] = Field(default_factory=dict)
     unknown: Several[Unknown] = ()
     suspended: Several[str] = ()

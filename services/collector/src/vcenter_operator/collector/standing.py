@@ -74,7 +74,9 @@ class Standing:
         async with self._lock:
             recorder.note(connected("True", "LoggedOn", "logged on, and watching for changes"), collected(conclusion))
             current = self.statement
-            new = current is None or (current.clusters, current.unknown) != (conclusion.clusters, conclusion.unknown)
+            new = current is None or any(
+                getattr(current, name) != getattr(conclusion, name) for name in ("clusters", "unknown", "partial")
+            )
             if new:
                 if not recorder.holds(conclusion.recorded):
                     recorder.remember([*recorder.clusters, *conclusion.recorded], self._next_revision)
@@ -116,6 +118,7 @@ class Standing:
             zone=self._zone(),
             clusters=conclusion.clusters,
             unknown=conclusion.unknown,
+            partial=conclusion.partial,
             trace=self._cause.caused() if self._cause else Trace(),
         )
         self._sequence += 1

@@ -256,6 +256,7 @@ def _delta(
         templates=inputs.templates.versions,
         inputs=inputs.name,
         units=units,
+        partial=inventory.partial,
         index={
             object_id: IndexEntry(digest=entry.body.digest, template=entry.template.key, unit=entry.unit)
             for object_id, entry in entries

@@ -235,6 +235,8 @@ class _Sorting:
         for unknown in self._delta.unknown:
             if template is None or unit is None or unknown.covers(template, unit):
                 return unknown.reason
+        if unit not in self._delta.units and (template is None or template in self._delta.templates):
+            return self._delta.partial
         return None
 
     def _allowed(self, object_id: ObjectId) -> bool:

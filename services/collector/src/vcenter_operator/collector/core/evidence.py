@@ -51,7 +51,15 @@ class Conclusion:
     gone: tuple[RecordedCluster, ...] = ()
     """What was recorded and is proven gone."""
     unplaced: tuple[str, ...] = ()
-    """Why clusters that were never stated cannot be stated now either: name or datacenter unreadable."""
+    """Why clusters that are not recorded cannot be stated now either: name or datacenter unreadable."""
+
+    @property
+    def partial(self) -> str | None:
+        """See `Inventory.partial`. They were never stated, unless the record was lost: then they may have objects."""
+        if not self.unplaced:
+            return None
+        more = f"; and {len(self.unplaced) - 1} more" if len(self.unplaced) > 1 else ""
+        return f"a cluster that is not recorded cannot be placed: {self.unplaced[0]}{more}"
 
 
 def to_ask(recorded: Iterable[RecordedCluster], snapshot: Snapshot) -> list[Reference]:
