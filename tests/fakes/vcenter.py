@@ -46,6 +46,7 @@ class FakeVCenter:
         self.probes = 0
         self.open = 0
         """Sessions."""
+        self.open_at_most = 0
         self.readings = 0
         self.instance: str | None = None
         self.asked: list[Reference] = []
@@ -67,6 +68,7 @@ class FakeVCenter:
         if self.password not in (None, credentials.password):
             raise LoginRefused(f"it refuses user {credentials.username}")
         self.open += 1
+        self.open_at_most = max(self.open_at_most, self.open)
         event = asyncio.Event()
         self._changed.add(event)
         return FakeSession(self, event)
@@ -117,6 +119,9 @@ class FakeSession:
         self._changed.clear()
         await self._vcenter.check()
         return reported
+
+    async def resume(self) -> None:
+        await self._vcenter.check()
 
     async def close(self) -> None:
         self._vcenter.close(self._changed)

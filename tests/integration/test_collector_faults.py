@@ -21,8 +21,9 @@ from tests.stack.vcsim import Vcsim
 from tests.unit.collector.scene import HOST, OTHER, Scene, becomes, present
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.wiring import real_vcenters
+from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.identity import Revision
-from vcenter_operator.common.messages import DnsChange
+from vcenter_operator.common.messages import DnsChange, Stage
 from vcenter_operator.common.thumbprints import shown
 
 SOON = 40.0
@@ -140,6 +141,25 @@ async def test_an_ended_session_is_replaced_by_one_other(scene: Scene, vcsim: Vc
             await becomes(lambda b=before: made(vcsim, b, "Login") == (1,), "logged on again", SOON)  # type: ignore[misc]
             await becomes(lambda b=before: made(vcsim, b, "WaitForUpdatesEx")[0] > 3, "watching", SOON)  # type: ignore[misc]
             assert made(vcsim, before, "Login") == (1,)
+
+
+async def test_a_partition_that_is_lost_and_had_again_costs_no_login(scene: Scene, vcsim: Vcsim) -> None:
+    """As when the broker restarts. The session goes on reporting changes."""
+    before = vcsim.calls()
+    service = scene.service(scene.outside)
+    for epoch in (1, 2, 3):
+        ownership = Ownership(Stage.COLLECTOR, 0, epoch)
+        await service.take(ownership)
+        await service.handle(there(vcsim), ownership)
+        await becomes(lambda e=epoch: scene.known() and scene.last().revision.epoch == e, "stated", SOON)  # type: ignore[misc]
+        new = f"productionbb00{epoch + 1}"
+        await asyncio.to_thread(vcsim.rename_cluster, f"productionbb00{epoch}", new)
+        await becomes(lambda n=new: scene.known() == [n], "its change stated", SOON)  # type: ignore[misc]
+        if epoch < 3:
+            ownership.end()
+        await service.release(ownership)
+    assert made(vcsim, before, "Login", "Logout") == (1, 1)
+    assert not vcsim.sessions()
 
 
 async def test_many_words_of_discovery_cost_one_login(scene: Scene, vcsim: Vcsim) -> None:

@@ -531,6 +531,57 @@ async def test_a_record_that_is_away_is_waited_for(scene: Scene) -> None:
         await becomes(lambda: is_stated(scene, *ALL), "the change stated")
 
 
+async def test_a_partition_that_is_lost_and_had_again_costs_no_login(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    service = scene.service(scene.outside)
+    for epoch in (1, 2, 3):
+        ownership = Ownership(Stage.COLLECTOR, 0, epoch)
+        await service.take(ownership)
+        await service.handle(present(), ownership)
+        await becomes(lambda e=epoch: scene.inventories() and scene.last().revision.epoch == e, "stated")  # type: ignore[misc]
+        vcenter.hold(*([A, B] if epoch == 2 else [A]))
+        await becomes(lambda e=epoch: is_stated(scene, *(ALL if e == 2 else ["productiona"])), "a change")  # type: ignore[misc]
+        ownership.end()
+        await service.release(ownership)
+        assert vcenter.open == 1
+    assert len(vcenter.endpoints) == 1
+    ownership = Ownership(Stage.COLLECTOR, 0, 4)
+    await service.take(ownership)
+    await service.handle(present(addresses=("10.0.0.2",)), ownership)
+    await becomes(lambda: scene.last().revision.epoch == 4, "stated from another address")
+    assert (len(vcenter.endpoints), vcenter.open_at_most) == (2, 1)
+    await service.release(ownership)
+    assert vcenter.open == 0, "given up in good order"
+
+
+async def test_a_session_of_a_partition_that_another_has_is_ended_soon(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcenter_operator.collector.keeping._KEPT", 0.1)
+    vcenter = scene.vcenter(A)
+    service = scene.service(scene.outside)
+    ownership = Ownership(Stage.COLLECTOR, 0, 1)
+    await service.take(ownership)
+    await service.handle(present(), ownership)
+    await becomes(scene.known, "stated")
+    ownership.end()
+    await service.release(ownership)
+    assert vcenter.open == 1
+    await becomes(lambda: vcenter.open == 0, "ended")
+
+
+async def test_who_stops_ends_what_it_keeps(scene: Scene) -> None:
+    vcenter = scene.vcenter(A)
+    bus = Bus(scene.broker, scene.epochs)
+    task = asyncio.create_task(scene.service(bus).run())
+    await scene.say(present())
+    await becomes(scene.known, "stated")
+    bus.crash()
+    task.cancel()
+    await asyncio.wait([task])
+    assert vcenter.open == 0
+
+
 async def test_giving_up_a_partition_ends_its_sessions(scene: Scene) -> None:
     vcenter, hung = scene.vcenter(A), scene.vcenter(host=OTHER)
     hung.hanging = True

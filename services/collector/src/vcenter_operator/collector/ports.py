@@ -102,7 +102,7 @@ class VCenter(Protocol):
     """A session with one vCenter, used by one task at a time. After any VCenterError it is only good for `close`.
 
     Whatever blocks does so in a thread of the adapter's own, and never longer than its timeouts; cancelling a call
-    makes that thread give up its connection.
+    makes that thread give up its connection: then it is only good for `resume` or `close`.
     """
 
     async def snapshot(self) -> Snapshot:
@@ -119,6 +119,10 @@ class VCenter(Protocol):
         began or the last call returned; False: nothing was reported for `timeout` seconds, and what reports is made
         anew: rights that were widened count from then on. Raises VCenterError.
         """
+        ...
+
+    async def resume(self) -> None:
+        """Makes it usable again after a call was cancelled: the vCenter still has the session. Raises VCenterError."""
         ...
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vcenter_operator.collector.keeping import Sessions
 from vcenter_operator.collector.ports import Access, Credentials, VCenters
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing
@@ -28,9 +29,9 @@ class _Watched:
     standing: Standing
     watch: Watch
 
-    async def close(self) -> None:
-        """Ends the session, and then records what it came to."""
-        await self.watch.stop()
+    async def close(self, *, keep: bool) -> None:
+        """Ends the session, or keeps it for a moment, and then records what it came to."""
+        await self.watch.stop(keep=keep)
         await self.standing.close()
 
     async def repeat(self) -> None:
@@ -64,16 +65,20 @@ class CollectorService:
         self._store = store
         self._configuration = configuration
         self._vcenters = vcenters
+        self._sessions = Sessions(vcenters)
         self._settings = settings
         self._partitions: dict[int, _Partition] = {}
         self._deriving = asyncio.Lock()
 
     async def run(self) -> None:
         """Collects until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._bus.serve(Stage.COLLECTOR, self))
-            group.create_task(self._repeat())
-            group.create_task(self._follow_access())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._bus.serve(Stage.COLLECTOR, self))
+                group.create_task(self._repeat())
+                group.create_task(self._follow_access())
+        finally:
+            await self._sessions.close()
 
     async def take(self, ownership: Ownership) -> None:
         """See `Consumer.take`. Which vCenters there are is asked of discovery."""
@@ -81,9 +86,10 @@ class CollectorService:
         await self._bus.request(ResyncRequest(stage=Stage.DISCOVERY, partition=0))
 
     async def release(self, ownership: Ownership) -> None:
-        """See `Consumer.release`. Ends every session of the partition."""
+        """See `Consumer.release`. Ends every session of the partition; one that was lost may be had again soon."""
         if partition := self._partitions.pop(ownership.partition, None):
-            await asyncio.gather(*(watched.close() for watched in partition.vcenters.values()))
+            lost = not ownership.held
+            await asyncio.gather(*(watched.close(keep=lost) for watched in partition.vcenters.values()))
 
     async def handle(self, statement: Statement, ownership: Ownership) -> None:
         """See `Consumer.handle`. Starts, redirects or ends the watch over a vCenter."""
@@ -114,7 +120,7 @@ class CollectorService:
             raise OwnershipLost(f"partition {ownership.partition} is not owned any more")
         if change.host not in partition.vcenters:
             standing = Standing(change, ownership, self._bus, self._store)
-            watch = Watch(standing, self._vcenters, self._access, self._settings)
+            watch = Watch(standing, self._vcenters, self._sessions, self._access, self._settings)
             partition.vcenters[change.host] = _Watched(standing, watch)
         return partition.vcenters[change.host]
 

@@ -17,6 +17,7 @@ import structlog
 
 from vcenter_operator.collector.circuit import REFUSALS, Circuit, Rests, refused
 from vcenter_operator.collector.core.evidence import Conclusion, conclude, to_ask
+from vcenter_operator.collector.keeping import Sessions
 from vcenter_operator.collector.ports import (
     Access,
     CertificateRefused,
@@ -45,11 +46,14 @@ class Watch:
         self,
         standing: Standing,
         vcenters: VCenters,
+        sessions: Sessions,
         access: Callable[[str], Awaitable[Access]],
         settings: CollectorSettings,
     ) -> None:
         self._standing = standing
         self._vcenters = vcenters
+        self._sessions = sessions
+        self._keep = False
         self._access = access
         self._settings = settings
         self._endpoint = Endpoint(standing.host)
@@ -78,9 +82,10 @@ class Watch:
                 await self._stop()
                 self._start()
 
-    async def stop(self) -> None:
-        """Ends the session, within a few seconds."""
+    async def stop(self, *, keep: bool = False) -> None:
+        """Ends the session, within a few seconds; `keep`: leaves it to whoever watches the vCenter next."""
         async with self._lock:
+            self._keep = keep
             await self._stop()
 
     def _start(self) -> None:
@@ -115,7 +120,7 @@ class Watch:
         endpoint = replace(self._endpoint, thumbprints=access.thumbprints)
         if self._circuit.is_open:
             await self._vcenters.probe(endpoint)
-        vcenter = await self._vcenters.log_on(endpoint, access.credentials)
+        vcenter = await self._sessions.begin(endpoint, access.credentials)
         self._standing.recorder.refused = None
         try:
             clock = asyncio.get_running_loop().time
@@ -135,7 +140,10 @@ class Watch:
                 else:
                     anew = clock() + self._net()
         finally:
-            await vcenter.close()
+            if self._keep:
+                self._sessions.keep(endpoint, access.credentials, vcenter)
+            else:
+                await vcenter.close()
 
     def _net(self) -> float:
         """Seconds until the vCenter is read though it reports nothing, and anew though it reports all the time."""

@@ -68,11 +68,10 @@ class Line:
                 with suppress(OSError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def mend(self, timeout: float) -> bool:
-        """Lets it be used again, with `timeout` for everything. Whether it was cut: its connection is dead then."""
+    def mend(self) -> bool:
+        """Lets it be used again. Whether it was cut: its connection is dead then."""
         with self._lock:
             was_cut, self._is_cut = self._is_cut, False
-        self.connect_timeout = self.read_timeout = timeout
         return was_cut
 
     def _open(self, address: str) -> ssl.SSLSocket:

@@ -76,6 +76,9 @@ class SiteVCenter:
                         return True
         return False
 
+    async def resume(self) -> None:
+        """See `VCenter.resume`: nothing was broken off."""
+
     async def close(self) -> None:
         """See `VCenter.close`."""
 

@@ -160,10 +160,15 @@ class Session:
         finally:
             self._line.read_timeout = self._read_timeout
 
+    def resume(self) -> None:
+        """Goes on, on a new connection where the line was cut."""
+        if self._line.mend():
+            self._stub.DropConnections()  # what was cut may have ended just before, and left its connection for reuse
+
     def log_out(self, timeout: float) -> None:
         """Ends the session, and with it all that was made in it, and closes the connection. Raises nothing."""
-        if self._line.mend(timeout):
-            self._stub.DropConnections()  # what was cut may have ended just before, and left its connection for reuse
+        self.resume()
+        self._line.connect_timeout = self._line.read_timeout = timeout
         try:
             if self._logged_on:
                 with suppress(Exception):  # it may be rubbish that it answers

@@ -125,6 +125,10 @@ class PyVmomiVCenter:
         await self._call(self._session.watch_anew, _CALLS * self._timeouts.read)
         return False
 
+    async def resume(self) -> None:
+        """See `VCenter.resume`."""
+        await self._call(self._session.resume, self._timeouts.connect)
+
     async def close(self) -> None:
         """See `VCenter.close`."""
         if self._closed:
