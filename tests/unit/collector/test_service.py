@@ -275,7 +275,7 @@ async def test_a_session_that_breaks_is_replaced_and_states_nothing_new(scene: S
             vcenter.tell()
             vcenter.endpoints.clear()
             vcenter.probes = 0
-            await becomes(lambda: len(vcenter.endpoints) + vcenter.probes > 2, "tried again")
+            await becomes(lambda: len(vcenter.endpoints) + vcenter.probes > 2, "tried again", 30)
             assert vcenter.open == 0
             vcenter.failure = None
             await becomes(lambda: vcenter.open == 1, "logged on again")
