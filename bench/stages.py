@@ -21,6 +21,8 @@ INVENTORY_RECORD = "    of it until the record is written"
 DELTA = "renderer: ManifestDelta on the bus"
 OBJECT = "applier: the object is written"
 ACCEPTED = "    of it until the record says acted on"
+_AFTERWARDS = 0.5
+"""Seconds after a statement in which a record that was written before it is seen; later ones nobody waited for."""
 _ORDER = (PUSH, NOTIFIED, STORED, DNS, DNS_RECORD, INVENTORY, INVENTORY_RECORD, DELTA, OBJECT, ACCEPTED)
 
 
@@ -62,7 +64,8 @@ class Passage:
             previous = change.at
         if inventory is not None and inventory.at > began:
             recorded = _record(observer, began, lambda record: _collected(record, inventory))
-            details += [(INVENTORY_RECORD, recorded - previous)] if recorded else []
+            if recorded and recorded < inventory.at + _AFTERWARDS:
+                details.append((INVENTORY_RECORD, recorded - previous))
             points.append((INVENTORY, inventory.at))
             previous = inventory.at
         if delta is not None:
