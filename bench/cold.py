@@ -11,14 +11,13 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kubernetes_asyncio import client, config
 from rich.console import Console
 
 from bench import report
+from bench.bareapply import bare_loop
 from bench.starting import fresh_namespace, prepared, wait_for_all
 from tests.e2e.region import Region
 from tests.stack import Stack
@@ -57,45 +56,26 @@ def run(stack: Stack, vcenters: int, clusters: int, runs: int) -> None:
         objects = region.objects()
         soap, requests = soap_calls(region) - calls_before, api_requests(region) - requests_before
         fleet.close()
-        bare.append(asyncio.run(bare_loop(region, objects)))
+        bare.append(asyncio.run(bare_seconds(region, objects)))
         console.print(f"run {number}: {cold[-1]:.1f} s for {len(objects)} objects, the bare loop {bare[-1]:.1f} s")
     finish(stack, len(objects), (cold, bare), soap, requests)
     region.close()
 
 
-async def bare_loop(region: Region, objects: dict[str, dict[str, Any]]) -> float:
+async def bare_seconds(region: Region, objects: dict[str, dict[str, Any]]) -> float:
     """Seconds for the same objects, in a namespace of their own, by nothing but the library's server-side apply."""
     namespace = f"bare-{secrets.token_hex(4)}"
     region.kubernetes.create_namespace(namespace)
-    limit = asyncio.Semaphore(CONCURRENCY)
-    configuration = client.Configuration()
-    await config.load_kube_config(str(region.kubernetes.kubeconfig), client_configuration=configuration)
-    async with client.ApiClient(configuration) as connection:
-        core, apps = client.CoreV1Api(connection), client.AppsV1Api(connection)
-        patches: dict[str, Callable[..., Any]] = {
-            "Secret": core.patch_namespaced_secret,
-            "ConfigMap": core.patch_namespaced_config_map,
-            "Deployment": apps.patch_namespaced_deployment,
-        }
-
-        async def apply(key: str, item: dict[str, Any]) -> None:
-            kind, name = key.split("/")
-            kept = {field: item["metadata"][field] for field in ("labels", "annotations")}
-            metadata = {"name": name, "namespace": namespace, **kept}
-            body = {**{field: value for field, value in item.items() if field != "status"}, "metadata": metadata}
-            async with limit:
-                await patches[kind](
-                    name,
-                    namespace,
-                    body,
-                    field_manager="bare",
-                    force=True,
-                    _content_type="application/apply-patch+yaml",
-                )
-
+    async with bare_loop(region.kubernetes.kubeconfig, namespace, concurrency=CONCURRENCY) as loop:
+        manifests = [_as_applied(item) for item in objects.values()]
         started = time.perf_counter()
-        await asyncio.gather(*(apply(key, item) for key, item in objects.items()))
+        await loop.apply(manifests)
         return time.perf_counter() - started
+
+
+def _as_applied(item: dict[str, Any]) -> dict[str, Any]:
+    kept = {field: item["metadata"][field] for field in ("name", "labels", "annotations")}
+    return {**{field: value for field, value in item.items() if field != "status"}, "metadata": kept}
 
 
 def soap_calls(region: Region) -> Counter[str]:
@@ -125,8 +105,8 @@ def finish(
         [
             ("four processes, nothing known", f"{cold['median']:.1f}", f"{cold['max']:.1f}",
              f"{objects / cold['median']:.0f}", f"{ratio:.2f}"),
-            (f"bare server-side apply, concurrency {CONCURRENCY}", f"{bare['median']:.1f}", f"{bare['max']:.1f}",
-             f"{objects / bare['median']:.0f}", "1.00"),
+            (f"bare server-side apply, concurrency {CONCURRENCY}", f"{bare['median']:.1f}",
+             f"{bare['max']:.1f}", f"{objects / bare['median']:.0f}", "1.00"),
         ],
         caption="From the start of the processes (interpreters included) to the last object in the API server.",
     )  # fmt: skip

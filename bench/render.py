@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,25 @@ import yaml
 from rich.console import Console
 
 from bench import report
+from bench.landscape import host, inventory, manifests, surroundings
+from bench.statements import InlineEngine
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.configuration import Configuration
-from vcenter_operator.common.identity import Revision, Unit
-from vcenter_operator.common.messages import Cluster, ClusterRole, Inventory, Stage, ZoneSource
-from vcenter_operator.common.surroundings import Surroundings
+from vcenter_operator.common.identity import Unit
+from vcenter_operator.common.messages import Stage
 from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.core.delta import renderings
 from vcenter_operator.renderer.core.environment import Library
 from vcenter_operator.renderer.core.filters import FILTERS, password_filter
 from vcenter_operator.renderer.core.policy import Policy
-from vcenter_operator.renderer.core.rendering import Rendered, render
+from vcenter_operator.renderer.core.rendering import render
 from vcenter_operator.renderer.core.scopes import Region, scopes_of
 from vcenter_operator.renderer.core.templates import Template, TemplateSet
 from vcenter_operator.renderer.inputs import Inputs
-from vcenter_operator.renderer.ports import Job
 from vcenter_operator.renderer.vcenter import Sealing, Setting, VCenter
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "site" / "manifests"
-HOST = "vc-a-0.cc.qa-de-1.cloud.sap"
-SURROUNDINGS = Surroundings("monsoon3", "qa-de-1", "cc.qa-de-1.cloud.sap", incluster=True)
+HOST = host(0)
+SURROUNDINGS = surroundings()
 console = Console(width=110)
 
 
@@ -74,7 +73,7 @@ class Scene:
         self.password = self.configuration.password_for(HOST)
         (cells,) = manifests("ConfigMap")
         self.cells = frozenset(cells["data"]["cells"].split(","))
-        self.inventory = inventory(clusters)
+        self.inventory = inventory(clusters=clusters)
         self.jobs = self._jobs()
 
     def _jobs(self) -> list[tuple[Template, Unit, dict[str, Any]]]:
@@ -156,7 +155,7 @@ class Scene:
 
     async def counts(self) -> dict[str, int]:
         """How often a template is rendered when something changes."""
-        engine = Counting(self)
+        engine = InlineEngine(self.derive)
         setting, vcenter, found = Setting(engine, SURROUNDINGS, Policy()), self._vcenter(), {}
 
         async def after(what: str, inputs: Inputs) -> None:
@@ -186,46 +185,6 @@ class Scene:
 
     def _inputs(self, templates: TemplateSet | None = None) -> Inputs:
         return Inputs(templates or self.templates, 1, self.cells, True, 1, self.configuration)
-
-
-class Counting:
-    """An `Engine` in this process."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._derive = scene.derive
-        self.count = 0
-
-    async def render(self, templates: TemplateSet, jobs: Sequence[Job], *, master_password: str) -> list[Rendered]:  # noqa: ARG002
-        """See `Engine.render`."""
-        library = Library(self._derive, max_output=Policy().max_output)
-        library.replace(templates)
-        self.count += len(jobs)
-        return [render(library, templates[job.path], job.variables, Policy()) for job in jobs]
-
-
-def manifests(kind: str) -> list[dict[str, Any]]:
-    """Of the example region."""
-    documents = (each for path in sorted(EXAMPLES.glob("*.yaml")) for each in yaml.safe_load_all(path.read_text()))
-    return [each for each in documents if each and each["kind"] == kind]
-
-
-def inventory(clusters: int) -> Inventory:
-    """A vCenter with production clusters in two availability zones."""
-    found = tuple(
-        Cluster(
-            moid=f"domain-c{number}",
-            role=ClusterRole.PRODUCTION,
-            cluster_name=f"productionbb{number:03}",
-            name=f"bb{number}",
-            availability_zone=f"qa-de-1{'ab'[number % 2]}",
-            datastore_regex=f"^eph_bb{number:03}_.*",
-            bridge=f"br-bb{number:03}",
-            physical=f"bb{number:03}",
-        )
-        for number in range(1, clusters + 1)
-    )
-    zone = ZoneSource(revision=Revision(1, 1), serial=1)
-    return Inventory(host=HOST, present=True, revision=Revision(1, 1), zone=zone, clusters=found)
 
 
 def compare(ways: Mapping[str, Callable[[], int]], runs: int) -> dict[str, list[float]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -79,5 +80,6 @@ def _masked(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=1024)
 def _is_secret(name: str) -> bool:
     return any(secret in name.lower() for secret in _SECRET_NAMES)
