@@ -15,12 +15,16 @@ The bound shrinks with what is free, so that some always are (dynamic thresholds
 
 
 class Places:
-    """`total` places. Whoever waits longest, and may have one, gets the next."""
+    """`total` places. The vCenters that wait take turns, each with what has waited longest.
+
+    What a place costs does not grow with what waits: of the vCenters that wait, only those that have places already may
+    have to be passed over.
+    """
 
     def __init__(self, total: int) -> None:
         self._free = total
         self._taken: Counter[str] = Counter()
-        self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
     async def taken(self, host: str) -> AsyncIterator[None]:
@@ -36,14 +40,12 @@ class Places:
 
     async def _wait(self, host: str) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((host, mine))
+        self._waiting.setdefault(host, deque()).append(mine)
         try:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
                 self._give_back(host)
-            else:
-                self._waiting.remove((host, mine))
             raise
 
     def _may(self, host: str) -> bool:
@@ -59,11 +61,15 @@ class Places:
         self._taken[host] -= 1
         if not self._taken[host]:
             del self._taken[host]
-        for waiting in list(self._waiting):
-            if self._free == 0:
-                return
-            if self._may(waiting[0]):
-                self._waiting.remove(waiting)
-                if not waiting[1].done():
-                    self._take(waiting[0])
-                    waiting[1].set_result(None)
+        while self._free and (waiting := next(filter(self._may, self._waiting), None)) is not None:
+            self._serve(waiting)
+
+    def _serve(self, host: str) -> None:
+        """What has waited longest of a vCenter gets a place, unless it gave up, and other vCenters have their turn."""
+        queue = self._waiting.pop(host)
+        mine = queue.popleft()
+        if queue:
+            self._waiting[host] = queue
+        if not mine.done():
+            self._take(host)
+            mine.set_result(None)
