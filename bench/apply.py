@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import io
 import os
 import secrets
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,18 +59,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     stack = Stack()
+    log = stack.folder / "applier.log"
     try:
-        bench = Bench(stack, options.vcenters)
-        for number in range(1, options.runs + 1):
-            for concurrency in options.concurrency:
-                bench.compare(concurrency, backwards=number % 2 == 0)
-            console.print(f"run {number} of {options.runs} done")
+        with log.open("w") as errors, contextlib.redirect_stderr(errors):
+            configure("INFO", json=True)
+            bench = Bench(stack, options.vcenters)
+            for number in range(1, options.runs + 1):
+                for concurrency in options.concurrency:
+                    bench.compare(concurrency, backwards=number % 2 == 0)
+                console.print(f"run {number} of {options.runs} done")
         finish(stack, bench, options.concurrency)
+    except BaseException:
+        console.print(log.read_text()[-3000:], markup=False, soft_wrap=True)
+        raise
     finally:
         stack.close()
 
 
-@dataclass
 class Bench:
     """What is measured, in seconds for all objects."""
 
@@ -83,9 +87,6 @@ class Bench:
         self.asked: list[int] = []
         """Requests that an unchanged index led to."""
         os.environ["KUBECONFIG"] = str(self.kubernetes.kubeconfig)
-        self._log = io.open(stack.folder / "applier.log", "w")  # noqa: UP020, SIM115 - as long as the process
-        with contextlib.redirect_stderr(self._log):
-            configure("INFO", json=True)
 
     @property
     def objects(self) -> int:
@@ -94,11 +95,11 @@ class Bench:
 
     def compare(self, concurrency: int, *, backwards: bool) -> None:
         """All ways once, one after the other, each in a namespace of its own that is empty afterwards."""
-        ways: list[Callable[[str, int], Awaitable[None]]] = [self._ours, self._bare, self._unparsed]
+        ways: list[Callable[[str, int], Coroutine[Any, Any, None]]] = [self._ours, self._bare, self._unparsed]
         for way in reversed(ways) if backwards else ways:
             namespace = f"apply-{secrets.token_hex(4)}"
             self.kubernetes.create_namespace(namespace)
-            asyncio.run(_awaited(way(namespace, concurrency)))
+            asyncio.run(way(namespace, concurrency))
             for collection in _COLLECTIONS:
                 self.kubernetes.request("DELETE", collection.format(namespace))
 
@@ -145,10 +146,6 @@ class Bench:
                     counted[labels["verb"].strip('"')] += int(float(value))
         del counted["WATCH"]
         return counted
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,22 @@ class Api:
             query["continue"] = more
 
     async def apply(
-        self, path: str, body: Mapping[str, Any], *, field_manager: str, force: bool = True, dry_run: bool = False
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        field_manager: str,
+        force: bool = True,
+        dry_run: bool = False,
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Server-side apply of one object; with `force`, fields of other managers are taken over."""
+        """Server-side apply of one object; with `force`, fields of other managers are taken over.
+
+        The answer is the object as it is then, or its metadata alone.
+        """
         query = {"fieldManager": field_manager, "force": "true" if force else "false", **_dry_run(dry_run)}
-        return await self._request("PATCH", path, query, body, content_type=_APPLY)
+        accept = ONE_METADATA if metadata_only else JSON
+        return await self._request("PATCH", path, query, body, accept=accept, content_type=_APPLY)
 
     async def create(
         self, path: str, body: Mapping[str, Any], *, field_manager: str, dry_run: bool = False

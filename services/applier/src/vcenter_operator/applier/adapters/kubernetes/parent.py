@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from vcenter_operator.applier.adapters.kubernetes.writing import PARENT_MANAGER, Writes
+from vcenter_operator.applier.adapters.kubernetes.writing import Writes
 from vcenter_operator.applier.core.observed import GroupKind
 from vcenter_operator.applier.ports import Guard
 from vcenter_operator.common import labels
@@ -77,7 +77,7 @@ class Parents:
                 "annotations": annotations,
             },
         }
-        written = await self._writes.apply(guard, self._vcenters.path(host), body, force=True, manager=PARENT_MANAGER)
+        written = await self._writes.apply_parent(guard, self._vcenters.path(host), body)
         if self._view is not None:
             self._view.wrote(self._view.reduced(written))
 

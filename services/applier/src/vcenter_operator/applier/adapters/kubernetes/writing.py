@@ -16,10 +16,12 @@ PARENT_MANAGER = f"{FIELD_MANAGER}-applyset"
 class Writes(Protocol):
     """The verbs that change something."""
 
-    async def apply(
-        self, guard: Guard, path: str, body: Mapping[str, Any], *, force: bool, manager: str = FIELD_MANAGER
-    ) -> dict[str, Any]:
-        """Server-side apply."""
+    async def apply(self, guard: Guard, path: str, body: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+        """Server-side apply of an object; the answer has at least its metadata."""
+        ...
+
+    async def apply_parent(self, guard: Guard, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Server-side apply of an ApplySet's metadata on its parent; the answer is the whole parent."""
         ...
 
     async def replace(self, guard: Guard, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,12 +43,15 @@ class RealWrites:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def apply(
-        self, guard: Guard, path: str, body: Mapping[str, Any], *, force: bool, manager: str = FIELD_MANAGER
-    ) -> dict[str, Any]:
-        """See `Writes.apply`."""
+    async def apply(self, guard: Guard, path: str, body: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+        """See `Writes.apply`: what was sent is not sent back, of which a Secret is the least wanted."""
         guard()
-        return await self._api.apply(path, body, field_manager=manager, force=force)
+        return await self._api.apply(path, body, field_manager=FIELD_MANAGER, force=force, metadata_only=True)
+
+    async def apply_parent(self, guard: Guard, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Writes.apply_parent`."""
+        guard()
+        return await self._api.apply(path, body, field_manager=PARENT_MANAGER)
 
     async def replace(self, guard: Guard, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `Writes.replace`."""
@@ -70,12 +75,15 @@ class DryRunWrites:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def apply(
-        self, guard: Guard, path: str, body: Mapping[str, Any], *, force: bool, manager: str = FIELD_MANAGER
-    ) -> dict[str, Any]:
-        """See `Writes.apply`."""
+    async def apply(self, guard: Guard, path: str, body: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+        """See `Writes.apply`: the answer is all that the object would be."""
         guard()
-        return await self._api.apply(path, body, field_manager=manager, force=force, dry_run=True)
+        return await self._api.apply(path, body, field_manager=FIELD_MANAGER, force=force, dry_run=True)
+
+    async def apply_parent(self, guard: Guard, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Writes.apply_parent`."""
+        guard()
+        return await self._api.apply(path, body, field_manager=PARENT_MANAGER, dry_run=True)
 
     async def replace(self, guard: Guard, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `Writes.replace`."""
