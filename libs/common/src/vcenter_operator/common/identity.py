@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
+from sys import intern
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
 
@@ -48,9 +50,9 @@ class ObjectId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The inverse of `str()`. Raises ValueError."""
+        """The inverse of `str()`; tens of thousands share the texts of a few kinds. Raises ValueError."""
         group, kind, namespace, name = text.split("/")
-        return cls(group, kind, namespace, name)
+        return cls(intern(group), intern(kind), intern(namespace), name)
 
 
 class Unit(NamedTuple):
@@ -67,13 +69,18 @@ class Unit(NamedTuple):
         parts = (self.scope, self.availability_zone, self.cluster) if self.cluster else self[:2]
         return "/".join(quote(part, safe=" ") for part in parts)
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The inverse of `str()`. Raises ValueError."""
-        parts = [unquote(part) for part in text.split("/")]
-        if len(parts) not in (2, 3):
-            raise ValueError(f"not a unit: {text!r}")
-        return cls(*parts)
+    @staticmethod
+    def parse(text: str) -> Unit:
+        """The inverse of `str()`; all objects of a unit share one. Raises ValueError."""
+        return _unit(text)
+
+
+@lru_cache(maxsize=1024)
+def _unit(text: str) -> Unit:
+    parts = [unquote(part) for part in text.split("/")]
+    if len(parts) not in (2, 3):
+        raise ValueError(f"not a unit: {text!r}")
+    return Unit(*parts)
 
 
 def partition_of(host: str, partitions: int) -> int:

@@ -10,6 +10,7 @@ import pickle
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from sys import intern
 from typing import Any
 
 from vcenter_operator.common.identity import ObjectId
@@ -77,11 +78,17 @@ def answer(rendered: Rendered) -> bytes:
 
 
 def parse_answer(body: bytes) -> Rendered:
-    """What `answer` was made from. Raises ValueError, TypeError or KeyError for anything else."""
+    """What `answer` was made from. Raises ValueError, TypeError or KeyError for anything else.
+
+    What is kept of it is kept for every cluster of a region, so that equal texts are one.
+    """
     fields = json.loads(body)
     failure = fields["failure"]
     return Rendered(
-        tuple(Document(ObjectId(*named), manifest, warning) for named, manifest, warning in fields["documents"]),
-        fields["loaded"],
+        tuple(
+            Document(ObjectId(*map(intern, named)), manifest, warning)
+            for named, manifest, warning in fields["documents"]
+        ),
+        {intern(path): intern(fingerprint) for path, fingerprint in dict(fields["loaded"]).items()},
         Failure(**failure) if failure else None,
     )
