@@ -32,13 +32,45 @@ from vcenter_operator.common.bus.port import Bus, Topology
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
 from vcenter_operator.common.embedded.epochs import FolderEpochs
 from vcenter_operator.common.messages import Inventory, ResyncRequest, Stage
+from vcenter_operator.common.telemetry import configure
 
 SIZES = (1_000, 3_000, 10_000)
 STAGES = ("renderer", "applier")
 WITHIN = 600.0
 console = Console(width=110)
 
+_ROWS = {
+    "all: seconds": "everything for the first time, s",
+    "all: CPU s renderer": "  CPU s of the renderer",
+    "all: CPU s applier": "  CPU s of the applier",
+    "again: seconds": "everything again, nothing changed, s",
+    "again: CPU s renderer": "  CPU s of the renderer",
+    "again: CPU s applier": "  CPU s of the applier",
+    "template: seconds": "one of the templates edited, s",
+    "template: CPU s renderer": "  CPU s of the renderer",
+    "template: CPU s applier": "  CPU s of the applier",
+    "change: median": "one cluster changed, ms, median",
+    "change: p99": "  99th percentile",
+    "change: max": "  max",
+    "renderer: MiB": "memory of the renderer, MiB",
+    "renderer: MiB at most": "  at most, without its rendering processes",
+    "renderer: KiB a cluster": "  above empty, KiB a cluster",
+    "applier: MiB": "memory of the applier, MiB",
+    "applier: MiB at most": "  at most",
+    "applier: KiB a cluster": "  above empty, KiB a cluster",
+}
+
 Values = dict[str, float]
+"""What one run measured, by name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One region, from nothing known on."""
+
+    values: Values
+    changes: list[float]
+    """Milliseconds of each changed cluster."""
 
 
 def main() -> None:
@@ -48,20 +80,21 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=30, help="clusters changed one after the other")
     parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
+    configure("WARNING")
     stack = Stack()
-    found: dict[int, list[Values]] = {clusters: [] for clusters in sorted(options.clusters)}
+    found: dict[int, list[Run]] = {clusters: [] for clusters in sorted(options.clusters)}
     try:
         stack.rabbitmq()
         for number in range(1, options.runs + 1):
             for clusters, runs in found.items():
                 runs.append(asyncio.run(one_run(stack, clusters, options.changes)))
-                console.print(f"run {number}: {clusters:,} clusters in {runs[-1]['all: seconds']:.1f} s")
+                console.print(f"run {number}: {clusters:,} clusters in {runs[-1].values['all: seconds']:.1f} s")
         finish(stack, found)
     finally:
         stack.close()
 
 
-async def one_run(stack: Stack, clusters: int, changes: int) -> Values:
+async def one_run(stack: Stack, clusters: int, changes: int) -> Run:
     """Everything about a region of that size, with processes that know nothing."""
     vcenters = clusters // CLUSTERS_EACH
     url = stack.rabbitmq().create_vhost(f"scale-{secrets.token_hex(4)}")
@@ -154,7 +187,7 @@ class Scene:
     renderer: Process
     applier: Process
 
-    async def measured(self, changes: int) -> Values:
+    async def measured(self, changes: int) -> Run:
         """All phases, one after the other."""
         everybody = range(self.vcenters)
         empty = self._usage()
@@ -163,14 +196,14 @@ class Scene:
         )
         full = self._usage()
         for each in (self.renderer, self.applier):
-            found[f"{each.stage}: MiB empty"] = empty[each.stage].memory
+            more = full[each.stage].memory - empty[each.stage].memory
             found[f"{each.stage}: MiB"] = full[each.stage].memory
             found[f"{each.stage}: MiB at most"] = each.peak
+            found[f"{each.stage}: KiB a cluster"] = more * 1024 / (self.vcenters * CLUSTERS_EACH)
         found |= await self._phase("again", self._again)
         times = [await self._one_changed(number * self.vcenters // changes, 4 + number) for number in range(changes)]
-        found |= {f"change: {name}": report.summary(times)[name] for name in ("median", "max")}
         found |= await self._phase("template", self._edit)
-        return found
+        return Run(found, [each * 1000 for each in times])
 
     async def states(self, inventories: Sequence[Inventory], vcenters: Sequence[int]) -> float:
         """States inventories; returns when (monotonic) the applier had finished with what followed for `vcenters`."""
@@ -215,28 +248,31 @@ def grown(values: Sequence[float]) -> float:
     return values[-1] / values[0] if values[0] else float("inf")
 
 
-def finish(stack: Stack, found: dict[int, list[Values]]) -> None:
+def finish(stack: Stack, found: dict[int, list[Run]]) -> None:
     """Prints and writes what was measured."""
     sizes = list(found)
+    changes = {
+        clusters: report.summary([each for run in runs for each in run.changes]) for clusters, runs in found.items()
+    }
     summaries = {
-        clusters: {name: report.summary([run[name] for run in runs]) for name in runs[0]}
+        clusters: {name: report.summary([run.values[name] for run in runs]) for name in runs[0].values}
         for clusters, runs in found.items()
     }
-    for clusters, each in summaries.items():
-        for stage in STAGES:
-            more = each[f"{stage}: MiB"]["median"] - each[f"{stage}: MiB empty"]["median"]
-            each[f"{stage}: KiB a cluster"] = report.summary([more * 1024 / clusters])
-    names = list(summaries[sizes[0]])
-    growth = {name: grown([summaries[clusters][name]["median"] for clusters in sizes]) for name in names}
+    medians = {
+        clusters: {name: each["median"] for name, each in summaries[clusters].items()}
+        | {f"change: {name}": changes[clusters][name] for name in ("median", "p99", "max")}
+        for clusters in sizes
+    }
+    growth = {name: grown([medians[clusters][name] for clusters in sizes]) for name in _ROWS}
     report.show(
-        f"{' / '.join(f'{size:,}' for size in sizes)} clusters, {CLUSTERS_EACH} a vCenter, 7 objects a cluster",
+        f"Clusters, {CLUSTERS_EACH} a vCenter, 7 objects a cluster",
         ("", *(f"{size:,}" for size in sizes), "grows x"),
         [
-            (name, *(f"{summaries[clusters][name]['median']:.3g}" for clusters in sizes), f"{growth[name]:.1f}")
-            for name in names
+            (label, *(f"{medians[clusters][name]:,.3g}" for clusters in sizes), f"{growth[name]:.1f}")
+            for name, label in _ROWS.items()
         ],
-        caption=f"Medians of runs: {len(found[sizes[0]])}. In step with the region is x {sizes[-1] / sizes[0]:g}; "
-        "what a change of one cluster takes, and what one needs, should not grow.",
+        caption=f"Medians of runs: {len(found[sizes[0]])}; clusters changed: {len(changes[sizes[0]]['samples'])} each. "
+        f"In step with the region is x {sizes[-1] / sizes[0]:g}; what one cluster takes should not grow.",
     )
     servers = {served.name: served.version for served in stack.served}
     path = report.write(
@@ -246,7 +282,8 @@ def finish(stack: Stack, found: dict[int, list[Values]]) -> None:
             "clusters": sizes,
             "clusters_each": CLUSTERS_EACH,
             "objects_of_a_cluster": 7,
-            "measured": {str(clusters): each for clusters, each in summaries.items()},
+            "measured": {str(clusters): summaries[clusters] for clusters in sizes},
+            "change_milliseconds": {str(clusters): changes[clusters] for clusters in sizes},
             "growth": growth,
         },
         servers,
