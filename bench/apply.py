@@ -16,18 +16,19 @@ import secrets
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from bench import report
-from bench.bareapply import bare_loop
+from bench.bareapply import BareLoop, bare_loop
 from bench.landscape import CLUSTERS_EACH, DOMAIN, manifests
 from bench.noting import NotingBus
-from bench.statements import stated
+from bench.statements import Stated, stated
 from tests.stack import Stack
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.applier.wiring import on_kubernetes
@@ -42,13 +43,13 @@ CREATES, UPDATES, UNCHANGED = "created", "updated", "unchanged"
 AIMS = {CREATES: 0.9, UPDATES: 0.9, UNCHANGED: 20.0}
 REPEATS = 5
 """An unchanged index takes so little that it is stated several times for one sample."""
-_COLLECTIONS = ("/api/v1/namespaces/{}/secrets", "/api/v1/namespaces/{}/configmaps",
-                "/apis/apps/v1/namespaces/{}/deployments")  # fmt: skip
 console = Console(width=110)
 
 Key = tuple[str, int, str]
 """What is done, concurrency, and by whom."""
 Seconds = defaultdict[Key, list[float]]
+Way = Callable[[str, Sequence[ManifestDelta]], Awaitable[float]]
+"""Does it with what these state, and says how long that took."""
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-apply", description=__doc__)
     parser.add_argument("--vcenters", type=int, default=2, help=f"each with {7 * CLUSTERS_EACH} objects")
     parser.add_argument("--concurrency", type=int, nargs="+", default=CONCURRENCIES)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
     stack = Stack()
     log = stack.folder / "applier.log"
@@ -64,10 +65,9 @@ def main() -> None:
         with log.open("w") as errors, contextlib.redirect_stderr(errors):
             configure("INFO", json=True)
             bench = Bench(stack, options.vcenters)
-            for number in range(1, options.runs + 1):
-                for concurrency in options.concurrency:
-                    bench.compare(concurrency, backwards=number % 2 == 0)
-                console.print(f"run {number} of {options.runs} done")
+            for concurrency in options.concurrency:
+                asyncio.run(bench.compare(concurrency, options.rounds))
+                console.print(f"concurrency {concurrency}: {options.rounds} rounds done")
         finish(stack, bench, options.concurrency)
     except BaseException:
         console.print(log.read_text()[-3000:], markup=False, soft_wrap=True)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 class Bench:
-    """What is measured, in seconds for all objects."""
+    """What is measured, in seconds for all objects of a round."""
 
     def __init__(self, stack: Stack, vcenters: int) -> None:
         self.kubernetes: Any = stack.kubernetes()
@@ -90,45 +90,49 @@ class Bench:
 
     @property
     def objects(self) -> int:
-        """How many there are."""
+        """How many a round has."""
         return self.vcenters * CLUSTERS_EACH * 7
 
-    def compare(self, concurrency: int, *, backwards: bool) -> None:
-        """All ways once, one after the other, each in a namespace of its own that is empty afterwards."""
-        ways: list[Callable[[str, int], Coroutine[Any, Any, None]]] = [self._ours, self._bare, self._unparsed]
-        for way in reversed(ways) if backwards else ways:
-            namespace = f"apply-{secrets.token_hex(4)}"
-            self.kubernetes.create_namespace(namespace)
-            asyncio.run(way(namespace, concurrency))
-            for collection in _COLLECTIONS:
-                self.kubernetes.request("DELETE", collection.format(namespace))
+    async def compare(self, concurrency: int, rounds: int) -> None:
+        """Rounds of all ways in turns, each way in a namespace of its own, everything connected beforehand."""
+        own, *others = self._namespaces()
+        kubeconfig = self.kubernetes.kubeconfig
+        async with (
+            running_applier(own, self.amqp_url, concurrency) as applier,
+            bare_loop(kubeconfig, others[0], concurrency=concurrency) as bare,
+            bare_loop(kubeconfig, others[1], concurrency=concurrency, parsed=False) as unparsed,
+        ):
+            warm_up = await stated(own, [0])
+            await applier.finish(warm_up.first)
+            for loop in (bare, unparsed):
+                await loop.apply(warm_up.manifests(warm_up.first))
+            for number in range(rounds):
+                vcenters = range(1 + number * self.vcenters, 1 + (number + 1) * self.vcenters)
+                made = await stated(own, vcenters)
+                ways: list[tuple[str, Way]] = [
+                    (OURS, partial(self._ours, applier)),
+                    (BARE, partial(_alone, bare, made)),
+                    (UNPARSED, partial(_alone, unparsed, made)),
+                ]
+                first = number % len(ways)
+                for what, deltas in ((CREATES, made.first), (UPDATES, made.edited), (UNCHANGED, made.repeated)):
+                    for whose, way in (*ways[first:], *ways[:first]):
+                        self.seconds[what, concurrency, whose].append(await way(what, deltas))
 
-    async def _ours(self, namespace: str, concurrency: int) -> None:
-        self._put_secret(namespace)
-        made = await stated(namespace, self.vcenters)
-        async with running_applier(namespace, self.amqp_url, concurrency) as applier:
-            await applier.finish([made.warm_up])
-            self.seconds[CREATES, concurrency, OURS].append(await applier.finish(made.first))
-            self.seconds[UPDATES, concurrency, OURS].append(await applier.finish(made.edited))
-            before = self._requests()
-            for _ in range(REPEATS):
-                again = [each.model_copy(update={"manifests": {}}).repeated() for each in made.edited]
-                self.seconds[UNCHANGED, concurrency, OURS].append(await applier.finish(again))
-            self.asked.append((self._requests() - before).total())
+    async def _ours(self, applier: RunningApplier, what: str, deltas: Sequence[ManifestDelta]) -> float:
+        if what != UNCHANGED:
+            return await applier.finish(deltas)
+        before = self._requests()
+        times = [await applier.finish([each.repeated() for each in deltas]) for _ in range(REPEATS)]
+        self.asked.append((self._requests() - before).total())
+        return statistics.fmean(times)
 
-    async def _bare(self, namespace: str, concurrency: int, *, parsed: bool = True) -> None:
-        made = await stated(namespace, self.vcenters)
-        whose = BARE if parsed else UNPARSED
-        async with bare_loop(self.kubernetes.kubeconfig, namespace, concurrency=concurrency, parsed=parsed) as loop:
-            await loop.apply(made.manifests([made.warm_up]))
-            for what, deltas in ((CREATES, made.first), (UPDATES, made.edited), (UNCHANGED, made.edited)):
-                bodies = made.manifests(deltas)
-                began = time.perf_counter()
-                await loop.apply(bodies)
-                self.seconds[what, concurrency, whose].append(time.perf_counter() - began)
-
-    async def _unparsed(self, namespace: str, concurrency: int) -> None:
-        await self._bare(namespace, concurrency, parsed=False)
+    def _namespaces(self) -> list[str]:
+        names = [f"apply-{secrets.token_hex(4)}" for _ in range(3)]
+        for name in names:
+            self.kubernetes.create_namespace(name)
+        self._put_secret(names[0])
+        return names
 
     def _put_secret(self, namespace: str) -> None:
         (secret,) = manifests("Secret")
@@ -197,9 +201,16 @@ async def running_applier(namespace: str, amqp_url: str, concurrency: int) -> As
                 await asyncio.gather(task, return_exceptions=True)
 
 
+async def _alone(loop: BareLoop, made: Stated, what: str, deltas: Sequence[ManifestDelta]) -> float:
+    bodies = made.manifests(made.edited if what == UNCHANGED else deltas)
+    began = time.perf_counter()
+    await loop.apply(bodies)
+    return time.perf_counter() - began
+
+
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How many times as fast as theirs ours is, from seconds for the same: the median run against the median run."""
-    return statistics.median(theirs) / statistics.median(ours)
+    """How many times as fast as theirs ours is, from seconds for the same: the median of the rounds' ratios."""
+    return statistics.median(bare / mine for mine, bare in zip(ours, theirs, strict=True))
 
 
 def finish(stack: Stack, bench: Bench, concurrencies: Sequence[int]) -> None:
@@ -211,7 +222,7 @@ def finish(stack: Stack, bench: Bench, concurrencies: Sequence[int]) -> None:
         for kind in kinds
         for whose in (BARE, UNPARSED)
     }
-    runs = len(bench.asked) // len(concurrencies)
+    rounds = len(bench.asked) // len(concurrencies)
     report.show(
         f"{bench.objects} objects of {bench.vcenters} vCenters, objects/s",
         ("", "concurrency", OURS, BARE, "ratio", "answers not parsed", "ratio", "aim"),
@@ -226,8 +237,8 @@ def finish(stack: Stack, bench: Bench, concurrencies: Sequence[int]) -> None:
             ))
             for what, concurrency in kinds
         ],
-        caption=f"Medians of {runs} runs in turns. An unchanged index was stated {REPEATS} times in each, and led to "
-        f"{max(bench.asked)} requests at most.",
+        caption=f"Medians of {rounds} rounds in turns, ratios of each round's. An unchanged index was stated {REPEATS} "
+        f"times a round, and led to {max(bench.asked)} requests at most.",
     )  # fmt: skip
     servers = {served.name: served.version for served in stack.served}
     path = report.write(
@@ -236,7 +247,7 @@ def finish(stack: Stack, bench: Bench, concurrencies: Sequence[int]) -> None:
         {
             "objects": bench.objects,
             "vcenters": bench.vcenters,
-            "runs": runs,
+            "rounds": rounds,
             "objects_per_second": [
                 {"what": what, "concurrency": concurrency, "by": whose, **found}
                 for (what, concurrency, whose), found in speeds.items()

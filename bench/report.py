@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -40,13 +41,14 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], capt
 
 
 def write(name: str, what: str, results: Mapping[str, Any], servers: Mapping[str, str]) -> Path:
-    """Writes `bench/out/<name>.json` with the versions of everything that ran."""
+    """Writes `bench/out/<name>.json` with the versions of everything that ran, and the machine's load averages."""
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
     content = {
         "benchmark": name,
         "what": what,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load": os.getloadavg(),
         "versions": {
             "python": platform.python_version(),
             **{library: version(library) for library in LIBRARIES},

@@ -57,8 +57,11 @@ class Stated:
     first: Sequence[ManifestDelta]
     edited: Sequence[ManifestDelta]
     """The same objects when every template was edited."""
-    warm_up: ManifestDelta
-    """Of a vCenter that is not among these."""
+
+    @property
+    def repeated(self) -> list[ManifestDelta]:
+        """What was stated last as it is said again: the index alone."""
+        return [delta.model_copy(update={"manifests": {}}) for delta in self.edited]
 
     def manifests(self, deltas: Iterable[ManifestDelta]) -> list[dict[str, Any]]:
         """As the applier writes them, its annotations included."""
@@ -73,15 +76,15 @@ class Stated:
         return found
 
 
-async def stated(namespace: str, vcenters: int) -> Stated:
-    """What is stated about that many vCenters; `namespace` is the operator's own, and that of the templates."""
+async def stated(namespace: str, vcenters: Iterable[int]) -> Stated:
+    """What is stated about these vCenters; `namespace` is the operator's own, and that of the templates."""
     (secret,), (cells,) = manifests("Secret"), manifests("ConfigMap")
     configuration = configuration_of(secret)
     known_cells = frozenset(cells["data"]["cells"].split(","))
     engine = InlineEngine(lambda username, site: configuration.password_for(site, username))
     setting = Setting(engine, surroundings(namespace), Policy())
     editions: list[list[ManifestDelta]] = [[], []]
-    for number in range(vcenters + 1):
+    for number in vcenters:
         vcenter = VCenter(Ownership(Stage.RENDERER, 0, 1), inventory(number))
         for at, edition in enumerate(editions, start=1):
             resources = _stored(seven_templates(namespace, edited=7 if at > 1 else 0), at)
@@ -91,7 +94,7 @@ async def stated(namespace: str, vcenters: int) -> Stated:
             vcenter.was_stated(news)
             edition.append(news)
     first, edited = editions
-    return Stated(configuration, first[:-1], edited[:-1], first[-1])
+    return Stated(configuration, first, edited)
 
 
 def _stored(resources: Iterable[dict[str, Any]], generation: int) -> list[dict[str, Any]]:
