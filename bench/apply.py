@@ -55,9 +55,9 @@ Way = Callable[[str, Sequence[ManifestDelta]], Awaitable[float]]
 def main() -> None:
     """Starts the servers, runs, reports."""
     parser = argparse.ArgumentParser(prog="make bench-apply", description=__doc__)
-    parser.add_argument("--vcenters", type=int, default=2, help=f"each with {7 * CLUSTERS_EACH} objects")
+    parser.add_argument("--vcenters", type=int, default=4, help=f"each with {7 * CLUSTERS_EACH} objects")
     parser.add_argument("--concurrency", type=int, nargs="+", default=CONCURRENCIES)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     stack = Stack()
     log = stack.folder / "applier.log"
