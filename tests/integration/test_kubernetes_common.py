@@ -607,7 +607,16 @@ async def test_a_hundred_raises_from_four_replicas_are_a_hundred_epochs(client: 
 
     given = [epoch for epochs in await asyncio.gather(*map(some, replicas)) for epoch in epochs]
     assert sorted(given) == list(range(1, 101))
-    assert await replicas[0].raise_epoch("collector-4") == 1
+    assert await replicas[0].raise_epoch("renderer-3") == 1
+
+
+async def test_epochs_are_above_those_of_every_partition_of_the_stage(client: ApiClient, namespace: str) -> None:
+    """With another number of partitions a vCenter is in another one, and what is stated of it must not be older."""
+    epochs = LeaseEpochs(client, namespace)
+    assert [await epochs.raise_epoch("collector-3") for _ in range(5)][-1] == 5
+    assert await epochs.raise_epoch("collector-11") == 6
+    assert await DryRunLeaseEpochs(client, namespace).raise_epoch("collector-3") == 7
+    assert await epochs.raise_epoch("collector-3") == 7
 
 
 async def test_a_lease_that_was_deleted_starts_above_all_that_was_ever_stated(

@@ -23,6 +23,11 @@ USER = "vcenter-operator"
 _CALL_ELECTIONS = (
     "length([ra:trigger_election({element(1, T), node()}) || T <- ets:tab2list(ra_state), element(2, T) =/= leader])."
 )
+_FORGET_CONSUMERS = (
+    "{ok, Q} = rabbit_amqqueue:lookup(QUEUE), "
+    "[{ok, _, _} = ra:process_command(amqqueue:get_pid(Q), rabbit_fifo:make_checkout({Tag, Pid}, cancel, #{})) "
+    '|| [_, {channel_pid, Pid}, {consumer_tag, Tag} | _] <- rabbit_amqqueue:consumers_all(<<"VHOST">>)].'
+)
 _BIN = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 
@@ -95,6 +100,11 @@ class RabbitMQ:
     def delete_vhost(self, name: str) -> None:
         """Remove a virtual host with all that is in it."""
         self.rabbitmqctl("delete_vhost", name)
+
+    def silence(self, vhost: str, queue: str) -> None:
+        """Take away every consumer of a quorum queue without telling it, as a node that moves may do."""
+        name = f'{{resource, <<"{vhost}">>, queue, <<"{queue}">>}}'
+        self.rabbitmqctl("eval", _FORGET_CONSUMERS.replace("QUEUE", name))
 
     def start(self) -> None:
         """Start the node with the data that it has, and wait until it serves and every quorum queue has a leader."""

@@ -16,6 +16,7 @@ from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common import process
 from vcenter_operator.common.bus import Bus
 from vcenter_operator.common.embedded import platform as embedded
+from vcenter_operator.common.health import Health
 from vcenter_operator.common.kubernetes import platform as kubernetes
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.platform import Platform
@@ -85,7 +86,9 @@ async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **
     """
     settings = Settings.load(**overrides)
     async with (
+        Health(settings.probe_every).served(settings.probe_port) as health,
         open_platform(settings, files, dry_run=dry_run) as platform,
         services(platform, stages, **overrides) as opened,
     ):
+        health.bus = platform.bus
         await process.serve(*opened)

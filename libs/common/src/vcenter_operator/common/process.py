@@ -16,6 +16,7 @@ from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Bus, Epochs, Topology
 from vcenter_operator.common.errors import ConfigurationError, TransientError
+from vcenter_operator.common.health import Health
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.common.settings import PREFIX, Settings
@@ -58,7 +59,8 @@ async def open_bus(settings: Settings, epochs: Epochs, *, url: str | None = None
     """
     topology = Topology(settings.partitions, settings.generation, dry_run)
     if (url or settings.bus) == IN_PROCESS:
-        return InProcessBus(Broker(topology), epochs, stop_within=settings.stop_within)
+        broker = Broker(topology)
+        return InProcessBus(broker, epochs, stop_within=settings.stop_within, probe_every=settings.probe_every)
     from vcenter_operator.common.bus.rabbitmq import RabbitMQBus  # noqa: PLC0415 - not needed in process
 
     return await RabbitMQBus.connect(
@@ -68,6 +70,7 @@ async def open_bus(settings: Settings, epochs: Epochs, *, url: str | None = None
         heartbeat=settings.heartbeat,
         stop_within=settings.stop_within,
         ca=settings.bus_ca,
+        probe_every=settings.probe_every,
     )
 
 
@@ -146,7 +149,12 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
 async def _stage(settings: S, wiring: Wiring[S], dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
-    async with open_platform(settings, dry_run=dry_run) as platform, wiring(settings, platform) as service:
+    async with (
+        Health(settings.probe_every).served(settings.probe_port) as health,
+        open_platform(settings, dry_run=dry_run) as platform,
+        wiring(settings, platform) as service,
+    ):
+        health.bus = platform.bus
         log.info("started", dry_run=dry_run)
         await serve(service)
 

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     """Seconds between two repetitions of the current statements."""
     stop_within: float = Field(default=5.0, gt=0)
     """Seconds that a stage has for finishing what it holds when it is told to stop."""
+    probe_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where `/healthz` and `/readyz` are served; None: nowhere."""
+    probe_every: float = Field(default=15.0, gt=0)
+    """Seconds without a message after which a partition is probed; twice that without an answer is not healthy."""
     namespace: str | None = None
     """Own namespace; None: the service account's, or `monsoon3` outside the cluster."""
     service_domain: str | None = Field(default=None, validation_alias="SERVICE_DOMAIN")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership, Parked, Topology
+from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulse, Pulses
 from vcenter_operator.common.bus.sharing import Sharing, tenure
 from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
@@ -29,6 +30,7 @@ _MAX_PARKED = 10_000
 class _Queued:
     body: bytes
     attempts: int = 0
+    probe: bool = False
 
 
 @dataclass(eq=False)
@@ -87,12 +89,14 @@ class InProcessBus:
         *,
         delays: RetryDelays | None = None,
         stop_within: float = 5.0,
+        probe_every: float = PROBE_EVERY,
     ) -> None:
         self.topology = broker.topology
         self.broker = broker
         self.epochs = epochs
         self.delays = delays or RetryDelays()
         self.stop_within = stop_within
+        self.pulses = Pulses(probe_every)
         self._closed = asyncio.Event()
         self._serving: dict[asyncio.Task[None], list[_Seat]] = {}
 
@@ -136,6 +140,15 @@ class InProcessBus:
         finally:
             await sharing.stop()
             self._serving[task].remove(seat)
+
+    @property
+    def connected(self) -> bool:
+        """See `Bus.connected`."""
+        return not self._closed.is_set()
+
+    def stopped(self) -> list[str]:
+        """See `Bus.stopped`."""
+        return self.pulses.stopped()
 
     async def close(self) -> None:
         """See `Bus.close`."""
@@ -201,12 +214,18 @@ class _Seat:
         holding = self._holdings[partition]
         epoch = await self._bus.epochs.raise_epoch(f"{self._stage}-{partition}")
         holding.ownership = ownership = Ownership(self._stage, partition, epoch)
-        async with (
-            tenure(ownership, self._consumer, self._bus.delays, grace=self._bus.stop_within) as dispatcher,
-            asyncio.TaskGroup() as group,
-        ):
-            group.create_task(self._statements(partition, holding, dispatcher))
-            group.create_task(self._requests(holding, dispatcher))
+
+        async def probe() -> None:
+            holding.queue.put(_Queued(b"", probe=True))
+
+        with self._bus.pulses.of(self._stage, partition) as pulse:
+            async with (
+                tenure(ownership, self._consumer, self._bus.delays, grace=self._bus.stop_within) as dispatcher,
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(pulse.beat(probe))
+                group.create_task(self._statements(partition, holding, dispatcher, pulse))
+                group.create_task(self._requests(holding, dispatcher))
 
     async def release(self, partition: int) -> None:
         holding = self._holdings.pop(partition)
@@ -226,9 +245,12 @@ class _Seat:
             del self._broker.owners[self._stage, partition]
             del self._broker.requests[self._stage, partition]
 
-    async def _statements(self, partition: int, holding: _Holding, dispatcher: Dispatcher) -> None:
+    async def _statements(self, partition: int, holding: _Holding, dispatcher: Dispatcher, pulse: Pulse) -> None:
         while True:
             queued = await holding.queue.get()
+            pulse.arrived()
+            if queued.probe:
+                continue
             holding.unanswered[id(queued)] = queued
             delivery = _Delivery(self._broker, self._stage, holding, queued)
             try:

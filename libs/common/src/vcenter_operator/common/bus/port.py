@@ -82,7 +82,10 @@ class Epochs(Protocol):
     """Numbers that only grow, raised by compare-and-swap: one for each partition of each stage."""
 
     async def raise_epoch(self, name: str) -> int:
-        """The next epoch of `name` (`<stage>-<partition>`), never given out before. Raises TransientError."""
+        """The next epoch of `name` (`<stage>-<partition>`): above all that were given out to its stage before.
+
+        Raises TransientError.
+        """
         ...
 
 
@@ -155,6 +158,18 @@ class Bus(Protocol):
 
     async def parked(self, stage: Stage) -> list[Parked]:
         """What was parked by a stage, oldest first; it stays parked."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether it takes statements now, as far as is known."""
+        ...
+
+    def stopped(self) -> list[str]:
+        """Owned partitions in which messages do not flow, though the bus is there, for people; empty: all is well.
+
+        What is lost in the normal course (a connection, a consumer that the broker ends) is had again and not named.
+        """
         ...
 
     async def close(self) -> None:

@@ -10,7 +10,11 @@ from vcenter_operator.common.errors import PermanentError, TransientError
 
 
 class FolderEpochs:
-    """`Epochs`, raised under the folder's lock. `folder` None, or a dry run: counted in memory, nothing is written."""
+    """`Epochs`, raised under the folder's lock. `folder` None, or a dry run: counted in memory, nothing is written.
+
+    Each is raised above all others of its stage: with another number of partitions a vCenter changes its partition, and
+    what is stated of it must not be older than before.
+    """
 
     def __init__(self, folder: Path | None, *, dry_run: bool = False) -> None:
         self._folder = folder
@@ -20,7 +24,7 @@ class FolderEpochs:
     async def raise_epoch(self, name: str) -> int:
         """See `Epochs.raise_epoch`."""
         if self._folder is None or not self._writes:
-            stored = 0 if self._folder is None else _read(self._folder / name)
+            stored = 0 if self._folder is None else _highest(self._folder, name)
             self._raised[name] = max(self._raised.get(name, 0), stored) + 1
             return self._raised[name]
         try:
@@ -31,9 +35,14 @@ class FolderEpochs:
 
 def _raise(folder: Path, name: str) -> int:
     with locked(folder):
-        epoch = _read(folder / name) + 1
+        epoch = _highest(folder, name) + 1
         replace_file(folder / name, f"{epoch}\n")
     return epoch
+
+
+def _highest(folder: Path, name: str) -> int:
+    stage = name.rpartition("-")[0]
+    return max((_read(path) for path in folder.glob(f"{stage}-*")), default=0)
 
 
 def _read(path: Path) -> int:

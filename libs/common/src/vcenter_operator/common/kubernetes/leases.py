@@ -29,7 +29,8 @@ class LeaseEpochs:
 
     The Lease is a counter alone: it neither expires nor locks. Its holder names the process that raised it last.
     One that is missing starts above every epoch in the records: where somebody deleted it, all that is stated from then
-    on would else be older than what was acted on.
+    on would else be older than what was acted on. It is raised above all others of its stage for the same reason: with
+    another number of partitions a vCenter changes its partition, and finds its way back when that is undone.
     """
 
     def __init__(self, client: ApiClient, namespace: str) -> None:
@@ -52,7 +53,7 @@ class LeaseEpochs:
     async def _raise_once(self, name: str) -> int:
         path = self._leases.path(lease_name(name))
         lease = await self._api.get(path)
-        epoch = (transitions(lease) or await _highest_recorded(self._api, self._leases.namespace)) + 1
+        epoch = await _highest(self._api, self._leases, name) + 1
         spec = {**((lease or {}).get("spec") or {}), **self._spec(epoch)}
         if lease is None:
             new = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
@@ -77,10 +78,22 @@ class DryRunLeaseEpochs:
 
     async def raise_epoch(self, name: str) -> int:
         """See `Epochs.raise_epoch`."""
-        lease = await self._api.get(self._leases.path(lease_name(name)))
-        known = transitions(lease) or await _highest_recorded(self._api, self._leases.namespace)
+        known = await _highest(self._api, self._leases, name)
         self._raised[name] = max(self._raised.get(name, 0), known) + 1
         return self._raised[name]
+
+
+async def _highest(api: Api, leases: Resource, name: str) -> int:
+    """The highest epoch that was given out for the stage of `name`, or that any record remembers."""
+    stage = lease_name(name).rpartition("-")[0]
+    listing = await api.list(leases.path())
+    raised = {
+        lease["metadata"]["name"]: transitions(lease)
+        for lease in listing.items
+        if lease["metadata"]["name"].rpartition("-")[0] == stage
+    }
+    recorded = 0 if raised.get(lease_name(name)) else await _highest_recorded(api, leases.namespace)
+    return max(recorded, *raised.values(), 0)
 
 
 async def _highest_recorded(api: Api, namespace: str | None) -> int:

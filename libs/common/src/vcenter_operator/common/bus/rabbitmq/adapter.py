@@ -12,6 +12,7 @@ from aio_pika import IncomingMessage
 
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Parked, Topology
+from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulses
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, first_contact, keep_connected
 from vcenter_operator.common.bus.rabbitmq.consuming import PREFETCH, read_all
 from vcenter_operator.common.bus.rabbitmq.ownership import Owner
@@ -33,6 +34,7 @@ class RabbitMQBus:
         delays: RetryDelays,
         stop_within: float,
         prefetch: int,
+        probe_every: float,
     ) -> None:
         """Use `connect`."""
         self.topology = names.topology
@@ -42,6 +44,7 @@ class RabbitMQBus:
         self._delays = delays
         self._stop_within = stop_within
         self._prefetch = prefetch
+        self._pulses = Pulses(probe_every)
         self._replica = f"{socket.gethostname()}/{os.getpid()}"
         self._publisher = Publisher(endpoint, names, f"{self._replica} publishing")
         self._publishing: asyncio.Task[None] | None = None
@@ -61,6 +64,7 @@ class RabbitMQBus:
         ca: Path | None = None,
         within: float = 30.0,
         prefetch: int = PREFETCH,
+        probe_every: float = PROBE_EVERY,
     ) -> RabbitMQBus:
         """A bus on the broker at `url`, with its topology declared.
 
@@ -74,6 +78,7 @@ class RabbitMQBus:
             ca: authorities to trust instead of the system's.
             within: seconds to wait for a broker that is away.
             prefetch: statements of a partition in memory at most.
+            probe_every: seconds without an arrival after which a partition is probed.
 
         Raises:
             BusUnavailable: the broker was away for `within` seconds.
@@ -82,7 +87,15 @@ class RabbitMQBus:
         delays = delays or RetryDelays()
         endpoint = Endpoint.parse(url, heartbeat, ca)
         names = Names(topology, delays.steps)
-        bus = cls(endpoint, names, epochs, delays=delays, stop_within=stop_within, prefetch=prefetch)
+        bus = cls(
+            endpoint,
+            names,
+            epochs,
+            delays=delays,
+            stop_within=stop_within,
+            prefetch=prefetch,
+            probe_every=probe_every,
+        )
         await first_contact(endpoint, f"{bus._replica} declaring", bus._declare, within)
         bus._publishing = asyncio.create_task(bus._publisher.run(), name="publishing")
         try:
@@ -127,6 +140,7 @@ class RabbitMQBus:
                 grace=self._stop_within,
                 valid_for=self._endpoint.valid_for,
                 prefetch=self._prefetch,
+                pulses=self._pulses,
             ).run()
 
         serving = asyncio.create_task(
@@ -150,6 +164,15 @@ class RabbitMQBus:
             return [_parked(stage, message) for message in await read_all(link, self._names.parked(stage))]
         finally:
             await link.close()
+
+    @property
+    def connected(self) -> bool:
+        """See `Bus.connected`."""
+        return self._publisher.ready.is_set()
+
+    def stopped(self) -> list[str]:
+        """See `Bus.stopped`."""
+        return self._pulses.stopped()
 
     async def close(self) -> None:
         """See `Bus.close`."""

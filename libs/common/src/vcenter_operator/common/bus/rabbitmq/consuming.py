@@ -10,8 +10,9 @@ from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
 
 from vcenter_operator.common.bus.dispatch import Dispatcher
+from vcenter_operator.common.bus.pulse import Pulse
 from vcenter_operator.common.bus.rabbitmq.connection import Link, answered
-from vcenter_operator.common.bus.rabbitmq.publishing import Publisher
+from vcenter_operator.common.bus.rabbitmq.publishing import PROBE, Publisher
 from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
 from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
 from vcenter_operator.common.messages import Stage
@@ -75,6 +76,7 @@ class Consumption:
     publisher: Publisher
     stage: Stage
     partition: int
+    pulse: Pulse
     prefetch: int = PREFETCH
     _arrivals: asyncio.Queue[Delivery | None] = field(default_factory=asyncio.Queue)
     """None: the broker will send nothing more."""
@@ -90,6 +92,7 @@ class Consumption:
         self._channel = channel = await self.link.channel()
         closed = asyncio.ensure_future(channel.closed())
         closed.add_done_callback(lambda _: self._arrivals.put_nowait(None))
+        probing = asyncio.create_task(self.pulse.beat(lambda: self.publisher.probe(self.stage, self.partition)))
         try:
             await self._consume(channel)
             while (arrival := await self._arrivals.get()) is not None:
@@ -100,6 +103,7 @@ class Consumption:
                 await asyncio.sleep(0)  # a backlog is there at once, and must not hold up the loop
             raise BusUnavailable(f"the broker ended the consumption of partition {self.partition} of {self.stage}")
         finally:
+            probing.cancel()
             closed.cancel()
             await self._stop()
 
@@ -142,6 +146,10 @@ class Consumption:
             log.debug("consumer not ended", error=str(error))
 
     async def _statement(self, delivery: Delivery, dispatcher: Dispatcher) -> None:
+        self.pulse.arrived()
+        if delivery.message.type == PROBE:
+            await delivery.ack()
+            return
         try:
             statement = statement_for(self.stage, delivery.message.body)
             self.names.topology.expect(statement, self.partition)

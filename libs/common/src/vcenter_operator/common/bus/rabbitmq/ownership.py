@@ -21,6 +21,7 @@ from aiormq.exceptions import ChannelLockedResource
 
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership
+from vcenter_operator.common.bus.pulse import Pulses
 from vcenter_operator.common.bus.rabbitmq.connection import Link, answered
 from vcenter_operator.common.bus.rabbitmq.consuming import Consumption
 from vcenter_operator.common.bus.rabbitmq.publishing import Publisher
@@ -53,6 +54,7 @@ class Owner:
         grace: float,
         valid_for: float,
         prefetch: int,
+        pulses: Pulses,
     ) -> None:
         self._link = link
         self._stage = stage
@@ -64,6 +66,7 @@ class Owner:
         self._grace = grace
         self._valid_for = valid_for
         self._prefetch = prefetch
+        self._pulses = pulses
         self._partitions = names.topology.partitions_of(stage)
         self._owned: dict[int, Ownership] = {}
         self._confirmed_at = time.monotonic()
@@ -187,7 +190,7 @@ class Owner:
                 if self._locking is None or self._locking.is_closed:
                     self._locking = await self._link.channel()
                 lock = await self._locking.declare_queue(name, exclusive=True, arguments=self._names.owner_arguments())
-                await lock.bind(self._names.resync, self._names.resync_key(self._stage, partition))
+                await lock.bind(self._names.resync(self._stage), str(partition))
         except BusUnavailable as error:
             if isinstance(error.__cause__, ChannelLockedResource):
                 return False
@@ -205,17 +208,18 @@ class Owner:
             raise BusUnavailable("the connection was lost while the partition was taken")
         ownership = Ownership(self._stage, partition, epoch, self._valid_for, self._confirmed_at)
         self._owned[partition] = ownership
-        consumption = Consumption(
-            self._link, self._names, self._publisher, self._stage, partition, prefetch=self._prefetch
-        )
-        try:
-            async with tenure(
-                ownership, self._consumer, self._delays, grace=self._grace, capacity=self._prefetch // 2
-            ) as dispatcher:
-                await consumption.run(dispatcher)
-        finally:
-            del self._owned[partition]
-            await consumption.close()
+        with self._pulses.of(self._stage, partition) as pulse:
+            consumption = Consumption(
+                self._link, self._names, self._publisher, self._stage, partition, pulse, prefetch=self._prefetch
+            )
+            try:
+                async with tenure(
+                    ownership, self._consumer, self._delays, grace=self._grace, capacity=self._prefetch // 2
+                ) as dispatcher:
+                    await consumption.run(dispatcher)
+            finally:
+                del self._owned[partition]
+                await consumption.close()
 
     async def release(self, partition: int) -> None:
         """See `sharing.Seat`."""

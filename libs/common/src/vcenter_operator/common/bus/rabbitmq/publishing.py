@@ -7,16 +7,18 @@ questions that keep partitions alive have to get through all the same.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from aio_pika import DeliveryMode, IncomingMessage, Message
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError, PublishError
+from aiormq.exceptions import ChannelAccessRefused
 
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered, keep_connected
-from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
+from vcenter_operator.common.bus.rabbitmq.topology import Names, declare, find
 from vcenter_operator.common.errors import BusUnavailable, PermanentError
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 from vcenter_operator.common.telemetry import logger
@@ -24,6 +26,8 @@ from vcenter_operator.common.wire import CONTENT_TYPE, MAX_BYTES, encode
 
 log = logger(__name__)
 
+PROBE = "Probe"
+"""The type of a message that only shows that messages flow."""
 _APP_ID = "vcenter-operator"
 _ARCHIVE_WITHIN = 1.0
 _REASON_AT_MOST = 4000
@@ -64,9 +68,14 @@ class Publisher:
 
     async def request(self, request: ResyncRequest) -> None:
         """To the owner of a partition, if there is one. Raises BusUnavailable."""
-        key = self._names.resync_key(request.stage, request.partition)
         message = _message(request, {"key": request.host} if request.host else {})
-        await self._confirmed(self._names.resync, key, message, mandatory=False)
+        exchange = self._names.resync(request.stage)
+        await self._confirmed(exchange, str(request.partition), message, mandatory=False)
+
+    async def probe(self, stage: Stage, partition: int) -> None:
+        """To the owner of a partition, by way of its queue. Raises BusUnavailable."""
+        message = _persistent(b"", message_id=None, correlation_id=None, kind=PROBE, headers={})
+        await self._confirmed(self._names.again(stage), str(partition), message)
 
     async def retry(self, stage: Stage, partition: int, message: IncomingMessage, delay: float, attempts: int) -> None:
         """To a delay's queue, from where it comes back. Raises BusUnavailable."""
@@ -129,7 +138,7 @@ class Publisher:
                 channel = await archive.get_underlay_channel()
                 await channel.basic_publish(
                     message.body,
-                    routing_key=self._names.archive(stage),
+                    exchange=self._names.archive(stage),
                     properties=message.properties,
                 )
         except BusUnavailable as error:
@@ -137,13 +146,32 @@ class Publisher:
 
 
 async def declare_all(link: Link, names: Names) -> None:
-    """Declares the whole topology. Raises BusUnavailable, ConfigurationError."""
+    """Declares the whole topology; what this user has no right to declare has to be there.
+
+    Raises BusUnavailable, ConfigurationError.
+    """
+    for stage in Stage:
+        async with _channel(link) as channel, answered(f"declaring what belongs to {stage}", within=60.0):
+            try:
+                await declare(channel, names.of(stage))
+            except ChannelAccessRefused:
+                refused = True
+            else:
+                refused = False
+        if refused:
+            async with _channel(link) as channel, answered(f"looking for what belongs to {stage}", within=60.0):
+                await find(channel, names.of(stage))
+
+
+@asynccontextmanager
+async def _channel(link: Link) -> AsyncIterator[AbstractChannel]:
     channel = await link.channel()
-    async with answered("declaring the topology", within=60.0):
-        await declare(channel, names.everything())
-    with suppress(BusUnavailable):
-        async with answered("closing a channel"):
-            await channel.close()
+    try:
+        yield channel
+    finally:
+        with suppress(BusUnavailable):
+            async with answered("closing a channel"):
+                await channel.close()
 
 
 def _message(message: Statement | ResyncRequest, headers: dict[str, Any]) -> Message:

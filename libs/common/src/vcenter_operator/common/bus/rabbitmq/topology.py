@@ -9,15 +9,21 @@ Names begin with `vcenter-operator.g<generation>.` (here `~`), in dry runs with
 | `~<stage>.<partition>` | quorum queue of a partition, one active consumer: its owner |
 | `~<stage>.<partition>.owner` | exclusive queue: who has it owns the partition. Resync requests arrive in it |
 | `~<stage>.members` | every replica consumes it: the consumer count is n. Its `x-max-length` records P |
-| `~<stage>.retry.<n>ms` | fanout exchange and quorum queue of one delay; dead letters go back to the arrow's exchange |
+| `~<stage>.again` | direct exchange of what a stage sends to itself, routing key = partition: retries, probes |
+| `~<stage>.retry.<n>ms` | fanout exchange and quorum queue of one delay; dead letters go to `~<stage>.again` |
 | `~<stage>.parked` | quorum queue of what can never work as it stands; fanout exchange of the same name |
-| `~resync` | direct exchange of resync requests, routing key = `<stage>.<partition>` |
-| `~<arrow>.archive` | stream of all statements, bounded in age and size |
+| `~<stage>.resync` | direct exchange of requests to a stage, routing key = partition |
+| `~<arrow>.archive` | stream of all statements, bounded in age and size; fanout exchange of the same name |
 
 The archive is not bound to the arrow's exchange: a statement that only the archive took would count as routed, and be
 confirmed although its partition queue is missing. The publisher sends it a copy instead.
 
-Discovery has a partition queue as well, which nothing is published to: its consumer shows that it is owned.
+Discovery has a partition queue as well, which no statement is sent to: its consumer shows that it is owned.
+
+Everything belongs to one stage, so that each may have a user of its own with rights on nothing else (`definitions`):
+what it receives from, and the exchange and archive of the arrow that it sends. It writes to the exchange of the stage
+before it for resync requests, and that stage's arrow it may bind its queues to. Nothing goes through the broker's
+default exchange, which leads to every queue.
 
 Every queue gets its limits as arguments, so that replicas which disagree about them are told so at the declaration.
 `x-delivery-limit` is set everywhere, since RabbitMQ 4 has a default of 20 and then drops.
@@ -28,6 +34,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from aio_pika import ExchangeType
@@ -44,6 +51,8 @@ ARROWS: dict[Stage, str] = {
     Stage.APPLIER: "manifest-delta",
 }
 """The arrow that leads to a stage."""
+RECEIVERS: dict[Stage, Stage] = dict(pairwise(Stage))
+"""The stage that the arrow of a stage leads to."""
 _MB = 1024 * 1024
 _REDELIVERIES = 100
 """So often a statement may be delivered without an answer (its consumer died each time), then it is parked."""
@@ -89,7 +98,7 @@ class Names:
         return self._name(ARROWS[stage])
 
     def archive(self, stage: Stage) -> str:
-        """The archive stream of that arrow."""
+        """The archive stream of that arrow, and the exchange that leads to it."""
         return self._name(ARROWS[stage], "archive")
 
     def partition(self, stage: Stage, partition: int) -> str:
@@ -112,15 +121,13 @@ class Names:
         """The exchange, and the queue, of one delay (one of `delays`)."""
         return self._name(stage, "retry", f"{round(delay * 1000)}ms")
 
-    @property
-    def resync(self) -> str:
-        """The exchange of resync requests."""
-        return self._name("resync")
+    def again(self, stage: Stage) -> str:
+        """The exchange of what a stage sends to itself."""
+        return self._name(stage, "again")
 
-    @staticmethod
-    def resync_key(stage: Stage, partition: int) -> str:
-        """The routing key of a request to a partition."""
-        return f"{stage}.{partition}"
+    def resync(self, stage: Stage) -> str:
+        """The exchange of resync requests to a stage."""
+        return self._name(stage, "resync")
 
     def owner_arguments(self) -> Arguments:
         """The arguments of an owner's queue."""
@@ -128,34 +135,40 @@ class Names:
 
     def everything(self) -> list[Exchange | Queue]:
         """All declarations, in an order in which they can be made."""
-        return [Exchange(self.resync, ExchangeType.DIRECT), *(item for stage in Stage for item in self.of(stage))]
+        return [item for stage in Stage for item in self.of(stage)]
 
     def of(self, stage: Stage) -> Iterable[Exchange | Queue]:
-        """What a stage needs for receiving."""
+        """What belongs to a stage. Its queues are bound to the arrow of the stage before it, which has to be there."""
+        yield Exchange(self.again(stage), ExchangeType.DIRECT)
+        yield Exchange(self.resync(stage), ExchangeType.DIRECT)
+        yield from self._with_exchange(self.parked(stage), _parked())
         if stage in ARROWS:
-            yield Exchange(self.arrow(stage), ExchangeType.DIRECT)
-            yield Queue(self.archive(stage), _stream())
             yield from self._retries(stage)
-        yield Exchange(self.parked(stage), ExchangeType.FANOUT)
-        yield Queue(self.parked(stage), _parked(), ((self.parked(stage), ""),))
         count = self.topology.partitions_of(stage)
         yield Queue(self.members(stage), {"x-max-length": count, **_quorum(_ANY_NUMBER)})
         for partition in range(count):
             yield self.of_partition(stage, partition)
+        if (receiver := RECEIVERS.get(stage)) is not None:
+            yield Exchange(self.arrow(receiver), ExchangeType.DIRECT)
+            yield from self._with_exchange(self.archive(receiver), _stream())
 
     def of_partition(self, stage: Stage, partition: int) -> Queue:
         """A partition's queue."""
-        bindings = ((self.arrow(stage), str(partition)),) if stage in ARROWS else ()
+        sources = [self.again(stage), *([self.arrow(stage)] if stage in ARROWS else [])]
         dead = {"x-dead-letter-exchange": self.parked(stage), **_never_losing()}
         arguments = {"x-single-active-consumer": True, **_quorum(_REDELIVERIES), **dead}
-        return Queue(self.partition(stage, partition), arguments, bindings)
+        return Queue(self.partition(stage, partition), arguments, tuple((each, str(partition)) for each in sources))
 
     def _retries(self, stage: Stage) -> Iterable[Exchange | Queue]:
+        back = {"x-dead-letter-exchange": self.again(stage), **_never_losing()}
         for delay in self.delays:
-            name = self.retry(stage, delay)
-            back = {"x-dead-letter-exchange": self.arrow(stage), **_never_losing()}
-            yield Exchange(name, ExchangeType.FANOUT)
-            yield Queue(name, {"x-message-ttl": round(delay * 1000), **_quorum(_ANY_NUMBER), **back}, ((name, ""),))
+            arguments = {"x-message-ttl": round(delay * 1000), **_quorum(_ANY_NUMBER), **back}
+            yield from self._with_exchange(self.retry(stage, delay), arguments)
+
+    @staticmethod
+    def _with_exchange(name: str, arguments: Arguments) -> Iterable[Exchange | Queue]:
+        yield Exchange(name, ExchangeType.FANOUT)
+        yield Queue(name, arguments, ((name, ""),))
 
     def _name(self, *parts: object) -> str:
         pipeline = "vcenter-operator-dry-run" if self.topology.dry_run else "vcenter-operator"
@@ -167,6 +180,7 @@ async def declare(channel: AbstractChannel, items: Iterable[Exchange | Queue]) -
 
     Raises:
         ConfigurationError: something of that name is different; the text says what, and what to do.
+        ChannelAccessRefused: it belongs to somebody else.
     """
     for item in items:
         try:
@@ -178,6 +192,15 @@ async def declare(channel: AbstractChannel, items: Iterable[Exchange | Queue]) -
                 await queue.bind(exchange, key)
         except ChannelPreconditionFailed as error:
             raise ConfigurationError(_clash(item, str(error))) from None
+
+
+async def find(channel: AbstractChannel, items: Iterable[Exchange | Queue]) -> None:
+    """Looks whether it is all there, without the right to declare it. Raises ChannelNotFoundEntity."""
+    for item in items:
+        if isinstance(item, Exchange):
+            await channel.declare_exchange(item.name, passive=True)
+        else:
+            await channel.declare_queue(item.name, passive=True)
 
 
 def _clash(item: Exchange | Queue, text: str) -> str:
