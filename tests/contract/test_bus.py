@@ -207,6 +207,26 @@ async def test_what_is_published_while_nobody_serves_is_handled_later(harness: H
                for statement in recorder.handled)  # fmt: skip
 
 
+async def test_of_a_backlog_one_statement_on_each_vcenter_is_worked_on(harness: Harness) -> None:
+    """However quick the work is, and though there is far more than a prefetch."""
+    bus, recorder = await harness.replica(), Recorder()
+    hosts = [host for partition in range(4) for host in hosts_of(harness.topology, STAGE, partition, 2)]
+    for sequence in range(1, 101):
+        await asyncio.gather(*(bus.publish(change(host, sequence)) for host in hosts))
+    harness.serve(bus, recorder)
+    await until(lambda: all(recorder.sequences(host)[-1:] == [100] for host in hosts), "the newest of each")
+    await settled(harness, recorder)
+    assert {host: recorder.sequences(host) for host in hosts} == {host: [100] for host in hosts}
+
+
+async def test_a_backlog_of_more_vcenters_than_fit_in_is_worked_on(harness: Harness) -> None:
+    bus, recorder = await harness.replica(), Recorder()
+    hosts = hosts_of(harness.topology, STAGE, 0, 150)
+    await asyncio.gather(*(bus.publish(change(host, 1)) for host in hosts))
+    harness.serve(bus, recorder)
+    await until(lambda: all(recorder.sequences(host) == [1] for host in hosts), "all of them")
+
+
 async def test_what_a_crashed_replica_had_in_work_is_delivered_to_the_next_owner(harness: Harness) -> None:
     async def never(_: Statement, __: Ownership) -> None:
         await asyncio.Event().wait()

@@ -5,6 +5,9 @@ Shared by both adapters, so that order, coalescing, retry and parking are the sa
 What the broker waits for an answer to is bounded: a vCenter has at most one statement in work and one that waits,
 what these supersede is acknowledged at once, what failed waits in the broker. Beyond `capacity` unanswered ones
 nothing waits here any more, so that vCenters which take long leave room for the others.
+
+What waits already when a partition is taken is read first, and worked on then: of a backlog, however long, one
+statement on each vCenter is worked on.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +30,9 @@ log = logger(__name__)
 
 MAX_ATTEMPTS_OF_UNEXPECTED = 5
 """An error that is none of ours is a defect: it is tried again this often, then parked."""
+
+_QUIET = 1.0
+"""Seconds without an arrival after which a backlog counts as read: the rest does not fit in, or is not there."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +118,26 @@ class Dispatcher:
         self._parked: dict[str, tuple[tuple[Any, ...], str]] = {}
         self._requests: dict[str | None, ResyncRequest | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._backlog = 0
+        self._came = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
         self._closing = False
 
     @property
     def unanswered(self) -> int:
         """How many deliveries are held without an answer."""
         return len(self._waiting) + len(self._workers) + len(self._tasks) - len(self._requests)
+
+    def expect(self, backlog: int) -> None:
+        """So many deliveries wait already, of which none was handed over: none is worked on until all are here."""
+        if backlog > 0:
+            self._backlog = backlog
+            self._reading = asyncio.create_task(self._begin_when_read())
+
+    def arrived(self) -> None:
+        """The bus handed something over, whatever it was."""
+        self._backlog -= 1
+        self._came.set()
 
     async def deliver(self, statement: Statement, delivery: Delivery) -> None:
         """Hands over a statement. One that is superseded, or supersedes what waits, costs no work."""
@@ -132,8 +153,8 @@ class Dispatcher:
             self._spawn(self._insist(lambda: delivery.retry(self._delays.aside, delivery.attempts)))
             return
         self._waiting[host] = _Waiting(statement, delivery)
-        if host not in self._workers:
-            self._workers[host] = asyncio.create_task(self._work(host), name=f"worker {host}")
+        if self._reading is None:
+            self._begin(host)
         if waiting is not None:
             await waiting.delivery.ack()
 
@@ -156,6 +177,8 @@ class Dispatcher:
     async def close(self, grace: float) -> None:
         """Finishes what is under way within `grace` seconds, less once the ownership ends; then cancels it."""
         self._closing = True
+        if self._reading is not None:
+            self._reading.cancel()
         tasks = {*self._workers.values(), *self._tasks}
         if not tasks:
             return
@@ -167,6 +190,20 @@ class Dispatcher:
             for task in (finished, ended, *tasks):
                 task.cancel()
             await asyncio.gather(finished, ended, *tasks, return_exceptions=True)
+
+    async def _begin_when_read(self) -> None:
+        with suppress(TimeoutError):
+            while self._backlog > 0:
+                self._came.clear()
+                async with asyncio.timeout(_QUIET):
+                    await self._came.wait()
+        self._reading = None
+        for host in self._waiting:
+            self._begin(host)
+
+    def _begin(self, host: str) -> None:
+        if host not in self._workers:
+            self._workers[host] = asyncio.create_task(self._work(host), name=f"worker {host}")
 
     def _superseded(self, statement: Statement, delivery: Delivery) -> bool:
         newest = self._newest.get(statement.host)

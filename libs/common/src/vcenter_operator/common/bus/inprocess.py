@@ -246,9 +246,11 @@ class _Seat:
             del self._broker.requests[self._stage, partition]
 
     async def _statements(self, partition: int, holding: _Holding, dispatcher: Dispatcher, pulse: Pulse) -> None:
+        dispatcher.expect(len(holding.queue.items))
         while True:
             queued = await holding.queue.get()
             pulse.arrived()
+            dispatcher.arrived()
             if queued.probe:
                 continue
             holding.unanswered[id(queued)] = queued

@@ -94,7 +94,7 @@ class Consumption:
         closed.add_done_callback(lambda _: self._arrivals.put_nowait(None))
         probing = asyncio.create_task(self.pulse.beat(lambda: self.publisher.probe(self.stage, self.partition)))
         try:
-            await self._consume(channel)
+            await self._consume(channel, dispatcher)
             while (arrival := await self._arrivals.get()) is not None:
                 if isinstance(arrival, Request):
                     self._request(arrival, dispatcher)
@@ -118,7 +118,7 @@ class Consumption:
             if not self.link.lost.is_set():
                 self.link.abort()  # what it holds unanswered must not stay with us
 
-    async def _consume(self, channel: AbstractChannel) -> None:
+    async def _consume(self, channel: AbstractChannel, dispatcher: Dispatcher) -> None:
         async with answered(f"consuming partition {self.partition} of {self.stage}"):
             await declare(channel, [self.names.of_partition(self.stage, self.partition)])
             await channel.set_qos(prefetch_count=self.prefetch)
@@ -127,9 +127,9 @@ class Consumption:
             owner = await underlay.basic_consume(
                 self.names.owner(self.stage, self.partition), self._request_arrived, no_ack=True
             )
-            statements = await underlay.basic_consume(
-                self.names.partition(self.stage, self.partition), self._statement_arrived
-            )
+            queue = self.names.partition(self.stage, self.partition)
+            dispatcher.expect((await underlay.queue_declare(queue, passive=True)).message_count or 0)
+            statements = await underlay.basic_consume(queue, self._statement_arrived)
             self._tags = [tag for tag in (owner.consumer_tag, statements.consumer_tag) if tag]
 
     async def _stop(self) -> None:
@@ -147,6 +147,7 @@ class Consumption:
 
     async def _statement(self, delivery: Delivery, dispatcher: Dispatcher) -> None:
         self.pulse.arrived()
+        dispatcher.arrived()
         if delivery.message.type == PROBE:
             await delivery.ack()
             return
