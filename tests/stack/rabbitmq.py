@@ -25,8 +25,8 @@ _CALL_ELECTIONS = (
 )
 _FORGET_CONSUMERS = (
     "{ok, Q} = rabbit_amqqueue:lookup(QUEUE), "
-    "[{ok, _, _} = ra:process_command(amqqueue:get_pid(Q), rabbit_fifo:make_checkout({Tag, Pid}, cancel, #{})) "
-    '|| [_, {channel_pid, Pid}, {consumer_tag, Tag} | _] <- rabbit_amqqueue:consumers_all(<<"VHOST">>)].'
+    "[{ok, _, _} = ra:process_command(amqqueue:get_pid(Q), "
+    "rabbit_fifo:make_checkout({element(2, C), element(1, C)}, cancel, #{})) || C <- rabbit_amqqueue:consumers(Q)]."
 )
 _BIN = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
@@ -47,8 +47,8 @@ class _Ports:
 class RabbitMQ:
     """One node with its own data, ports, name and user; several can run side by side.
 
-    Quorum and stream queues need no plugin. ``kill`` is a SIGKILL to the whole node: what it had confirmed is there
-    again after ``start``. The node trusts nobody but ``USER`` with a random password.
+    Its one plugin lets users log in with client certificates of ``ca``, by common name. ``kill`` is a SIGKILL to the
+    whole node: what it had confirmed is there again after ``start``. The node trusts nobody but ``USER`` with a random password.
 
     Attributes: ``folder`` (its data and logs), ``url`` (amqp, vhost ``/``), ``tls_url`` (amqps, certificate for
     ``localhost``), ``ca`` (its authority).
@@ -90,6 +90,10 @@ class RabbitMQ:
         """The ``amqp://`` URL of a virtual host that exists."""
         path = "" if vhost == "/" else quote(vhost, safe="")
         return f"amqp://{USER}:{quote(self.password)}@127.0.0.1:{self._ports.amqp}/{path}"
+
+    def certificate_url(self, vhost: str) -> str:
+        """The ``amqps://`` URL of a virtual host, for whoever logs in with a client certificate."""
+        return f"amqps://localhost:{self._ports.amqps}/{quote(vhost, safe='')}"
 
     def create_vhost(self, name: str) -> str:
         """Add a virtual host for which the user has every right, and return its URL."""
@@ -213,7 +217,12 @@ class RabbitMQ:
             "ssl_options.cacertfile": ca.certificate,
             "ssl_options.certfile": pair.certificate,
             "ssl_options.keyfile": pair.key,
-            "ssl_options.verify": "verify_none",
+            "ssl_options.verify": "verify_peer",
+            "ssl_options.fail_if_no_peer_cert": "false",
+            "auth_mechanisms.1": "PLAIN",
+            "auth_mechanisms.2": "AMQPLAIN",
+            "auth_mechanisms.3": "EXTERNAL",
+            "ssl_cert_login_from": "common_name",
             "default_user": USER,
             "default_pass": self.password,
             "disk_free_limit.absolute": "50MB",
@@ -223,7 +232,7 @@ class RabbitMQ:
         lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
         (self.folder / "rabbitmq.conf").write_text(lines)
         (self.folder / "rabbitmq-env.conf").touch()
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)

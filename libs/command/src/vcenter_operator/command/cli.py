@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vcenter_operator.command import approving, leftovers, pipeline, preview
+from vcenter_operator.command import approving, leftovers, pipeline, preview, topology
 from vcenter_operator.command.diff import command as diffing
 from vcenter_operator.command.diff.collecting import Scope
 from vcenter_operator.command.status.command import Format, Wish, status
@@ -206,6 +206,36 @@ def leftovers_command(
     settings = Settings.load()
     telemetry.configure("ERROR", json=False)
     raise typer.Exit(asyncio.run(leftovers.leftovers(settings, namespace or [])))
+
+
+topology_app = typer.Typer(no_args_is_help=True, help="The exchanges and queues in RabbitMQ.")
+app.add_typer(topology_app, name="topology")
+
+
+@topology_app.command("definitions")
+def definitions_command(
+    vhost: Annotated[str, typer.Option(help="The virtual host that it is for.")] = "/",
+) -> None:
+    """Print the topology of these settings for `rabbitmqctl import_definitions`, with a user for each service.
+
+    Each user has rights on what belongs to its service alone, and no password. See "Users of RabbitMQ" in the guide.
+    """
+    typer.echo(topology.show(Settings.load(), vhost), nl=False)
+
+
+@topology_app.command("remove")
+def remove_command(
+    generation: Annotated[int, typer.Argument(help="An earlier one than the one in use.", min=1)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    bus: BusUrl = None,
+) -> None:
+    """Delete the queues and exchanges of an earlier generation, with what is in them, once nobody works on it.
+
+    Exit codes: 0 it is gone; 1 it is still in use, or the answer was no; 2 a setting is wrong.
+    """
+    settings = Settings.load(bus=bus)
+    telemetry.configure("ERROR", json=False)
+    raise typer.Exit(asyncio.run(topology.remove(settings, generation, lambda text: yes or typer.confirm(text))))
 
 
 def _files(site: Path | None, templates: Path | None, output: Path | None) -> pipeline.Files | None:

@@ -70,6 +70,8 @@ async def open_bus(settings: Settings, epochs: Epochs, *, url: str | None = None
         heartbeat=settings.heartbeat,
         stop_within=settings.stop_within,
         ca=settings.bus_ca,
+        certificate=settings.bus_certificate,
+        key=settings.bus_certificate_key,
         probe_every=settings.probe_every,
     )
 

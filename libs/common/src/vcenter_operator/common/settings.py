@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     """Seconds: a replica that is silent for longer than this loses its partitions within twice the time."""
     bus_ca: Path | None = None
     """CA bundle for amqps; None: the system's."""
+    bus_certificate: Path | None = None
+    """Client certificate for amqps (PEM); where the URL names no user it is the login."""
+    bus_certificate_key: Path | None = None
+    """Its private key; None: it is in the same file."""
     repeat_every: float = Field(default=300.0, gt=0)
     """Seconds between two repetitions of the current statements."""
     stop_within: float = Field(default=5.0, gt=0)

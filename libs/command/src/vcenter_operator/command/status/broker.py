@@ -31,7 +31,9 @@ class Broker:
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Raises ConfigurationError: the URL or the CA bundle is wrong."""
-        self._endpoint = Endpoint.parse(url, settings.heartbeat, settings.bus_ca)
+        self._endpoint = Endpoint.parse(
+            url, settings.heartbeat, settings.bus_ca, settings.bus_certificate, settings.bus_certificate_key
+        )
         self._queues = [item.name for item in names_of(settings).everything() if isinstance(item, Queue)]
         self._link: Link | None = None
 

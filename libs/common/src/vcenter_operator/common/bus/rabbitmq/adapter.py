@@ -62,6 +62,8 @@ class RabbitMQBus:
         stop_within: float = 5.0,
         delays: RetryDelays | None = None,
         ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
         within: float = 30.0,
         prefetch: int = PREFETCH,
         probe_every: float = PROBE_EVERY,
@@ -76,6 +78,8 @@ class RabbitMQBus:
             stop_within: seconds for finishing what is under way when a partition is given up.
             delays: of retries: the same in every process, since each step is a queue.
             ca: authorities to trust instead of the system's.
+            certificate: the client's own, for brokers that want one; with a URL that names no user it is the login.
+            key: the certificate's private key, where it is not in the same file.
             within: seconds to wait for a broker that is away.
             prefetch: statements of a partition in memory at most.
             probe_every: seconds without an arrival after which a partition is probed.
@@ -85,7 +89,7 @@ class RabbitMQBus:
             ConfigurationError: URL, user, password, certificate, or a clash with queues that exist.
         """
         delays = delays or RetryDelays()
-        endpoint = Endpoint.parse(url, heartbeat, ca)
+        endpoint = Endpoint.parse(url, heartbeat, ca, certificate, key)
         names = Names(topology, delays.steps)
         bus = cls(
             endpoint,

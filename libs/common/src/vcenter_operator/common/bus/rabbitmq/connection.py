@@ -72,16 +72,45 @@ async def answered(what: str, within: float = ANSWER_WITHIN) -> AsyncIterator[No
 
 
 @dataclass(frozen=True)
+class Tls:
+    """Files (PEM) for amqps. They are read for each connection, so that renewed ones count without a restart."""
+
+    ca: Path | None = None
+    """Authorities to trust; None: the system's."""
+    certificate: Path | None = None
+    """The client's own, with its chain; None: it shows none."""
+    key: Path | None = None
+    """Its private key; None: it is in the same file."""
+
+    def context(self) -> ssl.SSLContext:
+        """Verifies the broker. Raises ConfigurationError."""
+        reading = ("VCENTER_OPERATOR_BUS_CA", self.ca)
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            reading = ("VCENTER_OPERATOR_BUS_CERTIFICATE", self.certificate)
+            if self.certificate is not None:
+                # A key with a passphrase is refused, rather than asked for on the terminal.
+                context.load_cert_chain(self.certificate, self.key, password="")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(f"{reading[0]}: {reading[1]}: {error}") from None
+        return context
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """Where the broker is, and how to get in. Its text has no password."""
 
     url: URL
     heartbeat: int
-    context: ssl.SSLContext | None = None
+    tls: Tls | None = None
 
     @classmethod
-    def parse(cls, url: str, heartbeat: int, ca: Path | None) -> Endpoint:
-        """From settings; amqps is always verified, against `ca` or the system's authorities.
+    def parse(
+        cls, url: str, heartbeat: int, ca: Path | None = None, certificate: Path | None = None, key: Path | None = None
+    ) -> Endpoint:
+        """From settings; amqps is always verified, see `Tls` for the files.
+
+        Where there is a client certificate and the URL names no user, the certificate's user is logged in (EXTERNAL).
 
         Raises:
             ConfigurationError: without repeating the URL, which has a password in it.
@@ -93,14 +122,14 @@ class Endpoint:
             complete = None
         if not complete:
             raise ConfigurationError(f"{_WHERE}: expected amqp://user:password@host:port/vhost, or amqps://")
-        context = None
-        if parsed.scheme == "amqps":
-            try:
-                context = ssl.create_default_context(cafile=ca)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigurationError(f"VCENTER_OPERATOR_BUS_CA: {ca}: {error}") from None
+        tls = Tls(ca, certificate, key) if parsed.scheme == "amqps" else None
+        if tls is not None:
+            tls.context()
+        elif certificate is not None:
+            raise ConfigurationError(f"{_WHERE}: a client certificate needs amqps://")
         negotiated = max(1, heartbeat // 2)
-        return cls(parsed.with_query({"heartbeat": str(negotiated)}), negotiated, context)
+        mechanism = {"auth": "external"} if certificate is not None and parsed.user is None else {}
+        return cls(parsed.with_query({"heartbeat": str(negotiated), **mechanism}), negotiated, tls)
 
     def __str__(self) -> str:
         return str(self.url.with_user(None).with_query(None))
@@ -120,10 +149,10 @@ class Endpoint:
             BusUnavailable: the broker cannot be reached.
             ConfigurationError: it refuses user or password, or its certificate is not to be trusted.
         """
-        transport = _Transport(TLSTransportFactory() if self.context else TCPTransportFactory())
+        transport = _Transport(TLSTransportFactory() if self.tls else TCPTransportFactory())
         connection = aio_pika.Connection(
             self.url,
-            ssl_context=self.context,
+            ssl_context=self.tls.context() if self.tls else None,
             client_properties={"connection_name": name, "product": "vcenter-operator"},
         )
         connection.kwargs["transport_factory"] = transport
@@ -134,10 +163,18 @@ class Endpoint:
         except BaseException as error:
             link.abort()
             await link.close()
-            if isinstance(error, BusUnavailable) and (reason := _refused(error.__cause__)):
+            if isinstance(error, BusUnavailable) and (reason := self._refused(error.__cause__)):
                 raise ConfigurationError(f"{_WHERE}: {self}: {reason}") from None
             raise
         return link
+
+    def _refused(self, error: BaseException | None) -> str | None:
+        """Why trying again does not help, if so."""
+        if isinstance(error, ProbableAuthenticationError | AuthenticationError):
+            return "client certificate refused" if "auth" in self.url.query else "user or password refused"
+        if isinstance(error, AMQPError) and isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            return f"certificate not trusted: {error.__cause__.verify_message}"
+        return None
 
 
 class Link:
@@ -242,15 +279,6 @@ async def _session(endpoint: Endpoint, name: str, use: Callable[[Link], Awaitabl
         await use(link)
     finally:
         await link.close()
-
-
-def _refused(error: BaseException | None) -> str | None:
-    """Why trying again does not help, if so."""
-    if isinstance(error, ProbableAuthenticationError | AuthenticationError):
-        return "user or password refused"
-    if isinstance(error, AMQPError) and isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return f"certificate not trusted: {error.__cause__.verify_message}"
-    return None
 
 
 def _text(error: BaseException) -> str:
