@@ -5,14 +5,10 @@ stopped; connections cut; queues deleted; clashes, backlogs, TLS, passwords; wha
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +20,7 @@ from pamqp.common import FieldTable
 
 from tests.contract.harness import DELAYS, EpochsInMemory, RabbitMQHarness, Recorder, change, hosts_of, until
 from tests.contract.proxy import in_front_of
+from tests.contract.replicas import Replica
 from tests.stack.rabbitmq import RabbitMQ
 from vcenter_operator.common import telemetry
 from vcenter_operator.common.bus import Ownership, Topology
@@ -227,7 +224,7 @@ async def test_a_consumer_that_the_broker_forgot_without_a_word_is_noticed_and_a
     assert bus.stopped() == [], "idleness"
     await asyncio.to_thread(rabbitmq.silence, amqp_url.rpartition("/")[2], NAMES.partition(STAGE, partition))
     await bus.publish(change(HOST, 1))
-    await until(lambda: bus.stopped(), "it to be noticed", within=10)
+    await until(bus.stopped, "it to be noticed", within=10)
     assert [each.partition(":")[0] for each in bus.stopped()] == [
         f"messages do not flow in partition {partition} of collector"
     ]
@@ -320,43 +317,6 @@ async def test_a_message_that_kills_its_consumers_is_parked_in_the_end(harness: 
 # Replicas as processes
 
 
-class Replica:
-    """One replica in a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.events: list[dict[str, Any]] = []
-        self._reading = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            with suppress(ValueError):
-                self.events.append(json.loads(line))
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        return [each for each in self.events if each["event"] == event]
-
-    def owned(self) -> set[int]:
-        partitions = {each["partition"] for each in self.of("take")}
-        return {p for p in partitions if self._count("take", p) > self._count("release", p)}
-
-    def _count(self, event: str, partition: int) -> int:
-        return sum(each["partition"] == partition for each in self.of(event))
-
-    async def end(self) -> None:
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-        await self.process.wait()
-        await self._reading
-
-    def memory(self) -> int:
-        """The most memory it ever had, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
 Start = Callable[..., Any]
 
 
@@ -366,18 +326,7 @@ async def start(amqp_url: str, tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Replica] = []
 
     async def one(heartbeat: int = 10, partitions: int = 2, work: float = 0.0) -> Replica:
-        arguments = ["--epochs", tmp_path / "epochs", "--effects", tmp_path / "effects", "--heartbeat", heartbeat,
-                     "--partitions", partitions, "--work", work]  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.contract.replica",
-            *map(str, arguments),
-            env={**os.environ, "BUS_URL": amqp_url},
-            stdout=asyncio.subprocess.PIPE,
-            limit=2**20,
-        )
-        started.append(Replica(process))
+        started.append(await Replica.start(amqp_url, tmp_path, heartbeat=heartbeat, partitions=partitions, work=work))
         return started[-1]
 
     yield one

@@ -48,7 +48,8 @@ class RabbitMQ:
     """One node with its own data, ports, name and user; several can run side by side.
 
     Its one plugin lets users log in with client certificates of ``ca``, by common name. ``kill`` is a SIGKILL to the
-    whole node: what it had confirmed is there again after ``start``. The node trusts nobody but ``USER`` with a random password.
+    whole node: what it had confirmed is there again after ``start``. The node trusts nobody else but ``USER``, with a
+    random password.
 
     Attributes: ``folder`` (its data and logs), ``url`` (amqp, vhost ``/``), ``tls_url`` (amqps, certificate for
     ``localhost``), ``ca`` (its authority).
