@@ -151,12 +151,12 @@ class Region:
         pid = int(lease["spec"]["holderIdentity"].rpartition("-")[2])
         return next(service for service in fleet[stage] if service.process.pid == pid)
 
-    def environment(self, kubeconfig: str | None = None, **settings: str) -> dict[str, str]:
+    def environment(self, kubeconfig: str | None = None, log_level: str = "INFO", **settings: str) -> dict[str, str]:
         """What a process of the operator is told."""
         return {
             "KUBECONFIG": kubeconfig or str(self.kubernetes.kubeconfig),
             "SERVICE_DOMAIN": self.zone.zone,
-            "LOG_LEVEL": "INFO",
+            "LOG_LEVEL": log_level,
             **{
                 f"VCENTER_OPERATOR_{key.upper()}": value
                 for key, value in {

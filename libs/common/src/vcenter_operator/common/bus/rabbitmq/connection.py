@@ -193,6 +193,11 @@ class Link:
             await channel.initialize()
             return channel
 
+    async def writable(self) -> None:
+        """Returns when the broker reads what is sent; under an alarm it does not, and says so."""
+        if (transport := self._connection.transport) is not None:
+            await transport.connection.ready()
+
     def abort(self) -> None:
         """Cuts it, without a word to the broker: for one that does not answer."""
         self.lost.set()

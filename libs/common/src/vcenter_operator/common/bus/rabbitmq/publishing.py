@@ -43,6 +43,7 @@ class Publisher:
         self._endpoint = endpoint
         self._names = names
         self._name = name
+        self._link: Link | None = None
         self._channel: AbstractChannel | None = None
         self._archive: AbstractChannel | None = None
         self._renew = asyncio.Event()
@@ -103,22 +104,23 @@ class Publisher:
         ends = (link.lost.wait(), self._renew.wait(), channel.closed(), archive.closed())
         futures = [asyncio.ensure_future(end) for end in ends]
         try:
-            self._channel, self._archive = channel, archive
+            self._link, self._channel, self._archive = link, channel, archive
             self.ready.set()
             log.debug("connected for publishing", broker=str(self._endpoint))
             await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.ready.clear()
-            self._channel = self._archive = None
+            self._link = self._channel = self._archive = None
             for future in futures:
                 future.cancel()
         raise BusUnavailable("the connection for publishing was lost")
 
     async def _confirmed(self, exchange: str, key: str, message: Message, *, mandatory: bool = True) -> None:
-        channel = self._channel
-        if channel is None:
+        link, channel = self._link, self._channel
+        if link is None or channel is None:
             raise BusUnavailable("the broker is away")
         async with answered(f"publishing to {exchange}"):
+            await link.writable()  # what is not read would pile up here with every attempt
             try:
                 target = await channel.get_exchange(exchange, ensure=False)
                 await target.publish(message, key, mandatory=mandatory)
