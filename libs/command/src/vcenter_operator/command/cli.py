@@ -225,11 +225,11 @@ def definitions_command(
 
 @topology_app.command("remove")
 def remove_command(
-    generation: Annotated[int, typer.Argument(help="An earlier one than the one in use.", min=1)],
+    generation: Annotated[int, typer.Argument(help="Another one than the one in use.", min=1)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     bus: BusUrl = None,
 ) -> None:
-    """Delete the queues and exchanges of an earlier generation, with what is in them, once nobody works on it.
+    """Delete the queues and exchanges of another generation, with what is in them, once nobody works on it.
 
     Exit codes: 0 it is gone; 1 it is still in use, or the answer was no; 2 a setting is wrong.
     """

@@ -1,4 +1,4 @@
-"""What `vcenter-operator topology` does: shows it as RabbitMQ takes it, and removes that of an earlier generation."""
+"""What `vcenter-operator topology` does: shows it as RabbitMQ takes it, and removes that of another generation."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def remove(settings: Settings, generation: int, ask: Callable[[str], bool]
         ConfigurationError: it is the generation in use, or the broker refuses.
         BusUnavailable: the broker is away.
     """
-    if generation >= settings.generation:
-        raise ConfigurationError(f"generation {generation} is not before the one in use, {settings.generation}")
+    if generation == settings.generation:
+        raise ConfigurationError(f"generation {generation} is the one in use (VCENTER_OPERATOR_GENERATION)")
     endpoint = Endpoint.parse(
         settings.bus, settings.heartbeat, settings.bus_ca, settings.bus_certificate, settings.bus_certificate_key
     )
