@@ -43,9 +43,11 @@ class Delivery:
 
     async def ack(self) -> None:
         """See `dispatch.Delivery`."""
+        tag = self.message.delivery_tag
+        assert tag is not None
         try:
             async with answered("acknowledging"):
-                await self.message.ack()
+                await self.message.channel.basic_ack(tag, wait=False)
         except BusUnavailable as error:
             log.debug("not acknowledged, it will be delivered again", error=str(error))
 

@@ -15,6 +15,7 @@ from typing import Any
 from aio_pika import DeliveryMode, IncomingMessage, Message
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError, PublishError
+from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelAccessRefused
 
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered, keep_connected
@@ -122,8 +123,7 @@ class Publisher:
         async with answered(f"publishing to {exchange}"):
             await link.writable()  # what is not read would pile up here with every attempt
             try:
-                target = await channel.get_exchange(exchange, ensure=False)
-                await target.publish(message, key, mandatory=mandatory)
+                await _sent(channel, exchange, key, message, mandatory=mandatory)
             except PublishError:
                 self._renew.set()  # somebody deleted a queue: connecting anew declares it
                 raise BusUnavailable(f"publishing to {exchange}: no queue takes '{key}'") from None
@@ -137,14 +137,25 @@ class Publisher:
             return
         try:
             async with answered("archiving", _ARCHIVE_WITHIN):
-                channel = await archive.get_underlay_channel()
-                await channel.basic_publish(
-                    message.body,
-                    exchange=self._names.archive(stage),
-                    properties=message.properties,
-                )
+                await _sent(archive, self._names.archive(stage), "", message)
         except BusUnavailable as error:
             log.warning("a statement is missing in the archive", error=str(error))
+
+
+async def _sent(
+    channel: AbstractChannel, exchange: str, key: str, message: Message, *, mandatory: bool = False
+) -> None:
+    """Returns with the confirm, on a channel that has confirms. Who waits for that need not wait for the socket too."""
+    underlay = await channel.get_underlay_channel()
+    assert isinstance(underlay, UnderlayChannel)
+    await underlay.basic_publish(
+        message.body,
+        exchange=exchange,
+        routing_key=key,
+        properties=message.properties,
+        mandatory=mandatory,
+        wait=False,
+    )
 
 
 async def declare_all(link: Link, names: Names) -> None:
