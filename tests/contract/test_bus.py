@@ -16,6 +16,7 @@ from vcenter_operator.common.bus import Ownership, Parked
 from vcenter_operator.common.errors import BusUnavailable, OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
 from vcenter_operator.common.messages import (
+    DnsChange,
     IndexEntry,
     ManifestDelta,
     Provenance,
@@ -350,6 +351,26 @@ async def test_a_permanent_failure_is_parked_with_its_reason(harness: Harness) -
     await until(lambda: recorder.sequences(good) == [1], "the other")
     assert recorder.tries(bad) == 1
     assert await bus.parked(STAGE) == [parked], "reading took it away"
+
+
+async def test_what_a_newer_statement_supersedes_is_not_parked(harness: Harness) -> None:
+    host, entered, gate = "vc-a.example.test", asyncio.Event(), asyncio.Event()
+
+    async def work(statement: Statement, _: Ownership) -> None:
+        entered.set()
+        await gate.wait()
+        raise PermanentError("never")
+
+    recorder = Recorder(work=work)
+    bus, _ = await one(harness, recorder)
+    await bus.publish(change(host, 1))
+    await entered.wait()
+    await bus.publish(change(host, 2))
+    await until_async(lambda: drained(harness), "the newer to be fetched")
+    gate.set()
+    (parked,) = await parked_by(bus, 1)
+    assert decode(parked.body) == recorder.started[-1]
+    assert [each.revision.sequence for each in recorder.started if isinstance(each, DnsChange)] == [1, 2]
 
 
 async def test_what_is_said_again_and_fails_again_is_parked_once(harness: Harness) -> None:

@@ -161,6 +161,13 @@ async def test_under_an_alarm_publishing_fails_in_time_and_partitions_stay(
             await bus.publish(change(HOST, 2))
         assert recorder.owned == before
         assert all(ownership.held for ownership in before.values())
+        large = change(HOST, 2).model_copy(update={"addresses": ("x" * 2**20,)})
+        said = await asyncio.gather(*(bus.publish(large) for _ in range(40)), return_exceptions=True)
+        assert all(isinstance(each, BusUnavailable) for each in said)
+        assert bus._publisher._link is not None
+        writer = bus._publisher._link._transport._writer
+        assert writer is not None
+        assert writer.transport.get_write_buffer_size() < 2**20, "what nobody reads piles up"
     finally:
         await asyncio.to_thread(rabbitmq.rabbitmqctl, "set_vm_memory_high_watermark", "0.4")
     await publish_until_it_works(bus, change(HOST, 3))

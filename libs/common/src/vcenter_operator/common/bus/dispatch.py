@@ -117,7 +117,7 @@ class Dispatcher:
         self._newest: dict[str, _Newest] = {}
         self._parked: dict[str, tuple[tuple[Any, ...], str]] = {}
         self._requests: dict[str | None, ResyncRequest | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._backlog = 0
         self._came = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -263,21 +263,21 @@ class Dispatcher:
         if self._parked.get(statement.host) == (statement.age, reason):
             await delivery.ack()  # said again, and parked already: once is enough
             return
-        await self._insist(lambda: delivery.park(reason))
-        self._parked[statement.host] = (statement.age, reason)
+        if await self._insist(lambda: delivery.park(reason), unless_newer=(statement.host, delivery)):
+            self._parked[statement.host] = (statement.age, reason)
 
     async def _insist(
         self, settle: Callable[[], Awaitable[None]], unless_newer: tuple[str, Delivery] | None = None
-    ) -> None:
-        """Until the broker takes it, or a newer statement makes it needless."""
+    ) -> bool:
+        """Until the broker takes it: True; or a newer statement makes it needless: False."""
         failures = 0
         while True:
             if unless_newer is not None and unless_newer[0] in self._waiting:
                 await unless_newer[1].ack()
-                return
+                return False
             try:
                 await settle()
-                return
+                return True
             except TransientError as error:
                 failures += 1
                 delay = self._delays.after(failures)
@@ -308,7 +308,7 @@ class Dispatcher:
                 exc_info=None if isinstance(error, TransientError | PermanentError) else error,
             )
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
