@@ -29,6 +29,7 @@ from bench import report
 from tests.contract.harness import DELAYS, EpochsInMemory, change
 from tests.contract.replicas import Replica
 from tests.stack import Stack
+from vcenter_operator.common import telemetry
 from vcenter_operator.common.bus import Ownership, Topology
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
 from vcenter_operator.common.bus.rabbitmq.consuming import PREFETCH
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=100, help="statements that wait for their confirm at once")
     parser.add_argument("--backlog", type=int, default=100_000)
     options = parser.parse_args()
+    telemetry.configure("ERROR", json=False)
     stack = Stack()
     try:
         broker = stack.rabbitmq()
