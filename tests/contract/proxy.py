@@ -18,6 +18,7 @@ class Proxy:
         self._refusing = False
         self.requests = 0
         """How often clients wrote something."""
+        self._cut_above: int | None = None
         self._silent = asyncio.Event()
         self._silent.set()
 
@@ -31,6 +32,18 @@ class Proxy:
         """Resets every connection."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def cut_in_a_frame(self, longer_than: int = 0) -> None:
+        """Resets the next connection on which a client sends more bytes than this at once; the last does not arrive.
+
+        May be called from any thread.
+        """
+        self._cut_above = longer_than
+
+    @property
+    def is_to_cut(self) -> bool:
+        """Whether no such bytes have come yet."""
+        return self._cut_above is not None
 
     def refuse(self) -> None:
         """Resets every connection, now and from now on."""
@@ -83,6 +96,11 @@ class Proxy:
             while data := await source.read(65536):
                 self.requests += from_client
                 await self._silent.wait()
+                if from_client and self._cut_above is not None and len(data) > self._cut_above:
+                    self._cut_above = None
+                    sink.write(data[:-1])
+                    await sink.drain()
+                    break
                 sink.write(data)
                 await sink.drain()
         for writer in pair:

@@ -200,6 +200,21 @@ async def test_a_connection_that_is_cut_ends_ownership_at_once_and_work_goes_on(
     assert len(recorder.released) == len(before)
 
 
+async def test_a_statement_cut_in_the_middle_of_a_frame_is_told_and_costs_no_partition(
+    harness: RabbitMQHarness,
+) -> None:
+    recorder = Recorder()
+    bus = await owner(harness, recorder)
+    before = dict(recorder.owned)
+    harness.proxies[bus].cut_in_a_frame(longer_than=250)
+    with pytest.raises(BusUnavailable):
+        await bus.publish(change(HOST, 1))
+    assert not harness.proxies[bus].is_to_cut
+    await publish_until_it_works(bus, change(HOST, 2))
+    await until(lambda: recorder.sequences(HOST) == [2], "the next statement alone")
+    assert recorder.owned == before
+
+
 async def test_a_half_open_connection_ends_ownership_in_time(amqp_url: str) -> None:
     harness, recorder = RabbitMQHarness(amqp_url, TOPOLOGY, heartbeat=4), Recorder()
     bus = await owner(harness, recorder)
