@@ -19,6 +19,7 @@ class Service:
         self, stage: str, replica: int, environment: Mapping[str, str], folder: Path, arguments: Sequence[str] = ()
     ) -> None:
         self.stage = stage
+        self.name = f"{stage}-{replica}"
         self.log = folder / f"{''.join(arguments).strip('-')}{stage}-{replica}.log"
         self._command = [sys.executable, "-m", f"vcenter_operator.{stage}", *arguments]
         self._environment = {**os.environ, **environment}
@@ -63,10 +64,20 @@ class Fleet:
     """Replicas of every stage, started together and gone when the test ends."""
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, replicas: int = 1, arguments: Sequence[str] = ()
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        replicas: int = 1,
+        arguments: Sequence[str] = (),
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        """`own`: what one replica is told besides, by its name (`applier-0`)."""
+        told = own or {}
         self.services = {
-            stage: [Service(stage, number, environment, folder, arguments) for number in range(replicas)]
+            stage: [
+                Service(stage, number, {**environment, **told.get(f"{stage}-{number}", {})}, folder, arguments)
+                for number in range(replicas)
+            ]
             for stage in STAGES
         }
 

@@ -85,6 +85,10 @@ class Region:
             self.delete("VCenterTemplate", template["metadata"]["name"], template["metadata"]["namespace"])
 
     def put_secret(self, **changes: str | None) -> None:
+        """Applies the Secret `vcenter-operator`."""
+        self.put(self.secret(**changes))
+
+    def secret(self, **changes: str | None) -> dict[str, Any]:
         """The Secret `vcenter-operator`; None takes a key out."""
         values: dict[str, str | None] = {
             "namespace": self.namespace,
@@ -101,7 +105,8 @@ class Region:
             **changes,
         }
         data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items() if value is not None}
-        self.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vcenter-operator"}, "data": data})
+        metadata = {"name": "vcenter-operator", "namespace": self.namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
 
     def vcenter(
         self,
@@ -175,7 +180,10 @@ class Region:
 
     def fleet(self, replicas: int = 1, arguments: Sequence[str] = (), **settings: str) -> Fleet:
         """The four services, started."""
-        fleet = Fleet(self.environment(**settings), self.folder, replicas, arguments)
+        return self.start(Fleet(self.environment(**settings), self.folder, replicas, arguments))
+
+    def start(self, fleet: Fleet) -> Fleet:
+        """Starts a fleet, which ends with the region."""
         self._fleets.append(fleet)
         fleet.start()
         return fleet

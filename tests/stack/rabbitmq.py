@@ -143,6 +143,12 @@ class RabbitMQ:
         self._paused = False
         self._process.kill()
 
+    def lose_everything(self) -> None:
+        """SIGKILL the node; its next start begins with nothing but the vhost ``/``. What it stored is put aside."""
+        self._process.kill()
+        (self.folder / "data").rename(self.folder / f"lost-{secrets.token_hex(4)}")
+        self._killed = self._paused = False
+
     def pause(self) -> None:
         """SIGSTOP the node: it holds its connections and answers nothing."""
         self._paused = True
