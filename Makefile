@@ -8,7 +8,7 @@ PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
 SOURCES := libs services tests bench examples
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit histories lint format lock clean
+.PHONY: help venv demo test unit histories chaos lint format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ unit: $(VENV)/.dev ## the tests that need no server: seconds
 
 histories: $(VENV)/.dev ## random histories of a region; the nightly size: HISTORIES=10000 of each sort
 	HISTORIES=$${HISTORIES:-10000} $(BIN)/python -m pytest tests/unit/applier/test_histories.py --timeout 7200
+
+chaos: $(VENV)/.dev ## random changes and faults at once; SEEDS=20 of them, the nightly size, from SEED on (drawn otherwise)
+	@$(BIN)/python -m tests.stack install
+	SEEDS=$${SEEDS:-20} $(BIN)/python -m pytest tests/chaos -v
 
 lint: $(VENV)/.dev ## style, types and layers
 	$(BIN)/ruff check $(SOURCES)
