@@ -45,6 +45,15 @@ class NotingBus:
         """See `Bus.parked`."""
         return await self._bus.parked(stage)
 
+    @property
+    def connected(self) -> bool:
+        """See `Bus.connected`."""
+        return self._bus.connected
+
+    def stopped(self) -> list[str]:
+        """See `Bus.stopped`."""
+        return self._bus.stopped()
+
     async def close(self) -> None:
         """See `Bus.close`."""
         await self._bus.close()

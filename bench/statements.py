@@ -46,7 +46,7 @@ def inputs_of(
     resources: Iterable[dict[str, Any]], configuration: Configuration, cells: frozenset[str], *, at: int = 1
 ) -> Inputs:
     """All that is rendered from beside an inventory; `at` is the templates' position."""
-    return Inputs(TemplateSet.of(resources), at, cells, True, 1, "cells", configuration)
+    return Inputs(TemplateSet.of(resources), at, cells, True, 1, configuration)
 
 
 @dataclass(frozen=True)

@@ -243,8 +243,8 @@ class RabbitMQHarness(_Tasks):
 
     async def request_raw(self, stage: Stage, partition: int, body: bytes) -> None:
         async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:
-            exchange = await channel.get_exchange(self.names.resync, ensure=False)
-            await exchange.publish(aio_pika.Message(body), self.names.resync_key(stage, partition))
+            exchange = await channel.get_exchange(self.names.resync(stage), ensure=False)
+            await exchange.publish(aio_pika.Message(body), str(partition))
 
     async def waiting(self, stage: Stage) -> int:
         async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:

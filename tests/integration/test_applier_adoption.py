@@ -11,7 +11,7 @@ from kubernetes_asyncio.client import ApiClient
 
 from tests.integration.applier_cluster import TESTER, Region
 from tests.stack.kubernetes import Kubernetes
-from tests.unit.applier.given import HOST, OTHER, stated
+from tests.unit.applier.given import HOST, OTHER, provenance, stated
 from vcenter_operator.common import labels
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import VCENTERS, ensure_crds
