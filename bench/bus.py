@@ -44,6 +44,7 @@ SIZE = 1024
 console = Console(width=110)
 
 Publish = Callable[[int], Awaitable[None]]
+Prepare = Callable[[range], None]
 
 
 def main() -> None:
@@ -108,9 +109,11 @@ class Arrived:
         """See `Consumer`."""
 
 
-async def through(publish: Publish, arrived: Arrived, statements: int, window: int) -> float:
+async def through(publish: Publish, prepare: Prepare, arrived: Arrived, statements: int, window: int) -> float:
     """Statements a second: `window` publishers, until the last statement was handled."""
-    numbers, wanted = iter(range(arrived.count, arrived.count + statements)), arrived.count + statements
+    wanted = arrived.count + statements
+    prepare(range(arrived.count, wanted))
+    numbers = iter(range(arrived.count, wanted))
 
     async def one_after_the_other() -> None:
         for number in numbers:
@@ -133,8 +136,8 @@ async def throughput(port_url: str, bare_url: str, statements: int, rounds: int,
         over_aio_pika(f"{bare_url}", archive=True) as archiving,
     ):
         for number in range(rounds + 1):
-            for name, (publish, arrived) in (("bare", bare), ("port", port), ("bare with archive", archiving)):
-                rate = await through(publish, arrived, statements, window)
+            for name, contestant in (("bare", bare), ("port", port), ("bare with archive", archiving)):
+                rate = await through(*contestant, statements, window)
                 if number > 0:  # the first one warms up
                     rates[name].append(rate)
             if number > 0:
@@ -145,24 +148,30 @@ async def throughput(port_url: str, bare_url: str, statements: int, rounds: int,
 
 
 @asynccontextmanager
-async def over_the_port(url: str) -> AsyncIterator[tuple[Publish, Arrived]]:
+async def over_the_port(url: str) -> AsyncIterator[tuple[Publish, Prepare, Arrived]]:
     """A replica that publishes to itself."""
     bus, arrived = await RabbitMQBus.connect(url, TOPOLOGY, EpochsInMemory(), delays=DELAYS), Arrived()
     serving = asyncio.create_task(bus.serve(STAGE, arrived))
     while len(arrived.owned) < TOPOLOGY.partitions:
         await asyncio.sleep(0.05)
 
-    async def publish(number: int) -> None:
-        await bus.publish(statement(number, 1))
+    prepared: dict[int, DnsChange] = {}
 
-    yield publish, arrived
+    def prepare(numbers: range) -> None:
+        prepared.clear()
+        prepared.update((number, statement(number, 1)) for number in numbers)
+
+    async def publish(number: int) -> None:
+        await bus.publish(prepared[number])
+
+    yield publish, prepare, arrived
     serving.cancel()
     await asyncio.wait({serving})
     await bus.close()
 
 
 @asynccontextmanager
-async def over_aio_pika(url: str, *, archive: bool) -> AsyncIterator[tuple[Publish, Arrived]]:
+async def over_aio_pika(url: str, *, archive: bool) -> AsyncIterator[tuple[Publish, Prepare, Arrived]]:
     """The same queues and the library alone: bytes in, acknowledged as they come out."""
     names = Names(Topology(TOPOLOGY.partitions, generation=2 if archive else 1), ())
     arrived, body = Arrived(), encode(statement(0, 1))
@@ -189,18 +198,18 @@ async def over_aio_pika(url: str, *, archive: bool) -> AsyncIterator[tuple[Publi
             if archive:
                 await archived.publish(message, "", mandatory=False)
 
-        yield publish, arrived
+        yield publish, lambda _: None, arrived
 
 
 async def backlog(url: str, length: int) -> dict[str, Any]:
-    """Memory of the publisher and of a replica that starts behind so many statements on 200 vCenters, in bytes."""
+    """Memory of the publisher and of a replica that starts behind so many statements on 50 vCenters, in bytes."""
     bus = await RabbitMQBus.connect(url, Topology(1), EpochsInMemory(), delays=DELAYS)
-    hosts = 200
+    hosts = 50
     await asyncio.gather(*(bus.publish(statement(host, 1)) for host in range(hosts)))
     before = resident()
     for sequence in range(2, length // hosts + 1):
         await asyncio.gather(*(bus.publish(statement(host, sequence)) for host in range(hosts)))
-        if sequence % 100 == 0:
+        if sequence % 400 == 0:
             console.print(f"backlog: {sequence * hosts} statements")
     published = resident() - before
     await bus.close()
@@ -208,8 +217,8 @@ async def backlog(url: str, length: int) -> dict[str, Any]:
     while not replica.of("take"):
         await asyncio.sleep(0.01)
     at_start, began = replica.memory(), time.perf_counter()
-    newest = change("", length // hosts).revision
-    while len({each["host"] for each in replica.of("done") if each["age"] == str(newest)}) < hosts:
+    newest = str(statement(0, length // hosts).revision)
+    while len({each["host"] for each in replica.of("done") if each["age"] == newest}) < hosts:
         await asyncio.sleep(0.05)
     seconds, works = time.perf_counter() - began, len(replica.of("done"))
     grown = replica.memory() - at_start
@@ -237,7 +246,7 @@ def finish(stack: Stack, options: argparse.Namespace, rates: dict[str, list[floa
         caption="From the publish to the acknowledgement. The aim is 0.9.",
     )
     report.show(
-        f"Behind a backlog of {memory['statements']} statements on 200 vCenters",
+        f"Behind a backlog of {memory['statements']} statements on 50 vCenters",
         ("", ""),
         [
             ("memory that the replica gained, MiB", f"{memory['replica'] / 2**20:.1f}"),

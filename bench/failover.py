@@ -61,7 +61,7 @@ class Group:
         return replica
 
     async def leave(self, replica: Replica) -> None:
-        """One less: SIGTERM, or whatever ended it before."""
+        """One less: it is killed, unless it is dead already."""
         self.replicas.remove(replica)
         await replica.end()
 
@@ -109,8 +109,8 @@ async def run(url: str, kills: int, hangs: int, partitions: int) -> tuple[list[f
     group, spreads = Group(url, partitions), []
     for number in (1, 2, 3, 4):
         await group.join()
-        spreads.append((number, group.spread, await group.settled()))
-        spreads[-1] = (number, group.spread, spreads[-1][2])
+        seconds = await group.settled()
+        spreads.append((number, group.spread, seconds))
     for number in (3, 2, 1):
         await group.leave(random.choice(group.replicas))
         seconds = await group.settled()

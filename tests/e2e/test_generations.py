@@ -47,7 +47,7 @@ def test_the_next_generation_takes_over_while_statements_are_under_way(region: R
     for service in last.all:
         assert service.stop() == 0
     region.cluster("vc-a-0", 15)
-    region.vcenters["vc-a-0"].rename_cluster("productionbb013", "decommissioned")
+    region.vcenters["vc-a-0"].rename_cluster("productionbb013", "decommissioned too")
     region.expect(AFTER - of_cluster(13), of_cluster(14, 15), within=90)
     following.check_alive()
     settled = region.versions()

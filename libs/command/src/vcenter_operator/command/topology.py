@@ -32,6 +32,9 @@ def show(settings: Settings, vhost: str) -> str:
 async def remove(settings: Settings, generation: int, ask: Callable[[str], bool]) -> int:
     """Deletes every queue and exchange of a generation that nobody uses any more. Returns the exit code.
 
+    Whoever joins between the look and the deletion loses its partitions, declares them again and asks for a resync:
+    quorum queues know no deletion on condition.
+
     Raises:
         ConfigurationError: it is the generation in use, or the broker refuses.
         BusUnavailable: the broker is away.
@@ -69,7 +72,7 @@ async def _remove(link: Link, generation: int, ask: Callable[[str], bool]) -> in
             if isinstance(item, Exchange):
                 await channel.exchange_delete(item.name)
             else:
-                await channel.queue_delete(item.name, if_unused=True)
+                await channel.queue_delete(item.name)
             await channel.close()
     _say(f"removed: generation {generation}")
     return EXIT_REMOVED

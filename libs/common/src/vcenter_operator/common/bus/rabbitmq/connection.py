@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import aio_pika
 import pamqp.exceptions
@@ -221,44 +221,11 @@ class _Transport(TransportFactory):
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, self._writer = await self._factory.create(url, **kwargs)
-        return reader, cast(asyncio.StreamWriter, _Gathering(self._writer))
+        return reader, self._writer
 
     def abort(self) -> None:
         if self._writer is not None:
             self._writer.transport.abort()
-
-
-class _Gathering:
-    """A writer that sends what is written in one turn of the loop at once: aiormq writes every frame by itself."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
-        self._gathered: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._gathered:
-            asyncio.get_running_loop().call_soon(self._send)
-        self._gathered.append(data)
-
-    async def drain(self) -> None:
-        self._send()
-        await self._writer.drain()
-
-    def write_eof(self) -> None:
-        self._send()
-        self._writer.write_eof()
-
-    def close(self) -> None:
-        self._send()
-        self._writer.close()
-
-    def _send(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered and not self._writer.is_closing():
-            self._writer.write(b"".join(gathered))
 
 
 async def first_contact(endpoint: Endpoint, name: str, use: Callable[[Link], Awaitable[None]], within: float) -> None:

@@ -23,7 +23,8 @@ log = logger(__name__)
 
 PREFETCH = 100
 """Statements of a partition that are on their way or in work: so many vCenters may take long at once without holding up
-another, and so many bodies are in memory at most."""
+another, and so many bodies are in memory at most. A backlog is worked on once for each vCenter as long as a partition
+has no more of them: what supersedes what is seen within this window."""
 
 
 @dataclass(frozen=True, eq=False)
