@@ -37,6 +37,7 @@ from vcenter_operator.common.messages import (
     Statement,
     ZoneSource,
 )
+from vcenter_operator.common.process import _MARGIN
 from vcenter_operator.common.wire import CONTENT_TYPE, decode
 
 STAGE = Stage.COLLECTOR
@@ -145,6 +146,19 @@ async def test_a_broker_that_hangs_is_left_and_found_again(amqp_url: str, rabbit
     await publish_until_it_works(bus, change(HOST, 2))
     await until(lambda: recorder.sequences(HOST)[-1:] == [2], "work to go on", within=60)
     await harness.close()
+
+
+@ours
+async def test_stopping_takes_no_longer_where_the_broker_hangs(harness: RabbitMQHarness, rabbitmq: RabbitMQ) -> None:
+    """A process that does not end in time after SIGTERM is ended, and counts as failed."""
+    bus, recorder = await harness.replica(stop_within=1.0), Recorder()
+    serving = asyncio.create_task(bus.serve(Stage.COLLECTOR, recorder))
+    await until(lambda: len(recorder.owned) == TOPOLOGY.partitions, "everything to be taken")
+    with rabbitmq.paused():
+        serving.cancel()
+        async with asyncio.timeout(1.0 + _MARGIN):
+            await asyncio.wait({serving})
+    assert not recorder.owned
 
 
 @ours

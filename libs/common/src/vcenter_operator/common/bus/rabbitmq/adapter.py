@@ -131,8 +131,11 @@ class RabbitMQBus:
     async def serve(self, stage: Stage, consumer: Consumer) -> None:
         """See `Bus.serve`."""
         self._check_open()
+        current: Link | None = None
 
         async def own(link: Link) -> None:
+            nonlocal current
+            current = link
             await Owner(
                 link,
                 stage,
@@ -157,6 +160,10 @@ class RabbitMQBus:
                 serving.result()
         finally:
             serving.cancel()
+            # A broker that does not answer is asked one thing after the other, but not for longer than there is time.
+            await asyncio.wait({serving}, timeout=self._stop_within)
+            if current is not None and not serving.done():
+                current.abort()
             await asyncio.gather(serving, return_exceptions=True)
             self._serving.discard(serving)
 
