@@ -128,9 +128,8 @@ class Outbox:
         section = entry.section
         for fresh in (False, True, True):
             version = await self._look_up(host, fresh=fresh)
-            self._ownership.verify()
             try:
-                await self._store.write(host, section, version=version)
+                await self._store.write(host, section, version=version, verify=self._ownership.verify)
             except StaleRecord:
                 continue
             entry.recorded = section

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from vcenter_operator.common.kubernetes.api import Resource
-from vcenter_operator.common.kubernetes.record import KubernetesStore
 from vcenter_operator.common.kubernetes.watching import Watcher
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.discovery.adapters.dns import DnsZone
@@ -39,8 +38,6 @@ async def on_kubernetes(settings: DiscoverySettings, platform: Platform) -> Asyn
             listener = NotifyListener(domain, finder)
             notifications = await stack.enter_async_context(listener.listening(address, settings.notify_port))
         await stack.enter_async_context(_running(finder))
-        if isinstance(platform.store, KubernetesStore):  # and not the dry run's
-            await stack.enter_async_context(platform.store.following())
         zone = DnsZone(
             domain, finder, transfers, timeout=settings.dns_timeout, transfer_timeout=settings.dns_transfer_timeout
         )
