@@ -93,7 +93,7 @@ async def test_a_status_feeds_nothing_back_and_ends_in_silence(region: Region) -
         rendered, deltas = region.service.vcenters[HOST].rendered, len(region.deltas)
         version = (await template(region, "nova"))["metadata"]["resourceVersion"]
         # Another template, told of in the next round, shows that the last round's writes are over.
-        await region.template("marker", configmap("marker"), scope="datacenter")
+        await region.template("marker", configmap("marker-{{ availability_zone }}"), scope="datacenter")
         await shows(region, "marker", "True", "Rendered")
         assert (await template(region, "nova"))["metadata"]["resourceVersion"] == version
         assert region.service.vcenters[HOST].rendered == rendered + 2
