@@ -90,7 +90,7 @@ class Standing:
         """States that the zone lacks it. Its clusters stay recorded: they are looked for again if it comes back."""
         await self.recorder.recall()
         async with self._lock:
-            self.recorder.note(connected("False", "NotInZone", "a complete zone lacks it: its objects are retained"))
+            self.recorder.note(connected("False", "NotInZone", "a complete zone lacks it"))
             if self.statement is None or self.statement.present:
                 self._mint(False, Conclusion())
             await self._publish()

@@ -124,7 +124,11 @@ def _not_asked(pipeline: Pipeline) -> Iterator[Text]:
 
 def _facts(vcenter: VCenter, pipeline: Pipeline) -> Table:
     table = Table.grid(padding=(0, 2))
-    zone = {True: "in the zone", False: "gone from the zone: its objects are retained", None: "not known yet"}
+    zone = {
+        True: "in the zone",
+        False: "gone from the zone, see Applied",
+        None: "not known yet",
+    }
     rows = {
         "state": vcenter.state,
         "zone": f"{zone[vcenter.present]} (serial {_number(vcenter.serial)})",

@@ -89,7 +89,11 @@ def vcenter_section(account: Account, *, present: bool, hindrance: Condition | N
 
 def _of_vcenter(account: Account, *, present: bool, hindrance: Condition | None) -> Condition:
     if not present:
-        return _condition("Unknown", "NotInZone", "gone from DNS: nothing is rendered for it, its objects are retained")
+        return _condition(
+            "Unknown",
+            "NotInZone",
+            "gone from DNS: nothing is rendered for it",
+        )
     if hindrance is not None:
         return hindrance
     if account.unknown:
