@@ -216,6 +216,9 @@ class Histories(RuleBasedStateMachine):
         self.holders = {unit: {cluster.moid} for unit, cluster in known.items()} | {
             unit: self.holders.get(unit, set()) for unit in unknown
         }
+        # What was out of the convention is read for the first time when it is back.
+        going_on = {cluster.moid for cluster in (*inventory.clusters, *inventory.unknown)}
+        self.rests = {moid: rests for moid, rests in self.rests.items() if moid in going_on}
 
     def _check_gone(self, unit: Unit, moid: str) -> None:
         there = self.clusters.get(moid)
