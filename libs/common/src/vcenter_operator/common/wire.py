@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgpack
@@ -91,6 +92,14 @@ def decode(data: bytes) -> Statement | ResyncRequest:
         raise MalformedMessage(f"{kind}: {where:.200}: {what}") from None
     assert isinstance(message, Statement | ResyncRequest)
     return message
+
+
+def name_of(data: bytes) -> str:
+    """The id of the message in these bytes; of bytes that are none, a digest."""
+    try:
+        return decode(data).trace.message_id
+    except MalformedMessage:
+        return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _unpack(data: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Protocol
 from vcenter_operator.common.errors import MalformedMessage, OwnershipLost
 from vcenter_operator.common.identity import partition_of
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
+from vcenter_operator.common.wire import name_of
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Parked:
     parked_at: datetime
     body: bytes = field(repr=False)
     host: str | None = None
+
+    @property
+    def id(self) -> str:
+        """What people call it by: its message id, or a digest of what is no message."""
+        return name_of(self.body)
 
 
 class Bus(Protocol):

@@ -5,15 +5,15 @@ Both stores keep this shape, so that a folder's record reads like the cluster's.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeVar, Union, get_args, get_origin
+from datetime import datetime
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from vcenter_operator.common.documents import decoded, encoded, time_text
 from vcenter_operator.common.errors import PermanentError
-from vcenter_operator.common.identity import ObjectId, Revision, Unit
+from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.record.orders import orders_of
 from vcenter_operator.common.record.port import Applied, Collected, Discovered, Record, Rendered, Section
@@ -46,9 +46,9 @@ def section_status(status: Mapping[str, Any], section: Section, now: datetime) -
     for condition in (*(own[kind] for kind in sorted(own)), ready):
         known = before.get(condition.type)
         same = known is not None and known["status"] == condition.status
-        since = known["lastTransitionTime"] if known is not None and same else _time(now)
+        since = known["lastTransitionTime"] if known is not None and same else time_text(now)
         conditions.append({**condition.model_dump(), "lastTransitionTime": since})
-    fields: dict[str, Any] = _encoded(section)
+    fields: dict[str, Any] = encoded(section)
     del fields["conditions"]
     if isinstance(section, Collected):
         fields["clusterCount"] = len(section.clusters)
@@ -132,54 +132,10 @@ def _section(kind: type[S], host: str, status: Mapping[str, Any]) -> S | None:
             for condition in status.get("conditions") or ()
             if condition["type"] in own
         ]
-        return kind.model_validate({**_decoded(kind, fields), "conditions": conditions})
+        return kind.model_validate({**decoded(kind, fields), "conditions": conditions})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PermanentError(f"VCenter {host}: status.{kind.stage}.{where}: {first['msg']}") from None
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise PermanentError(f"VCenter {host}: status.{kind.stage}: {error}") from None
-
-
-def _encoded(value: Any) -> Any:
-    match value:
-        case BaseModel():
-            fields = {name: getattr(value, name) for name in type(value).model_fields}
-            return {_camel(name): _encoded(field) for name, field in fields.items() if field is not None}
-        case Revision() | ObjectId() | Unit():
-            return str(value)
-        case datetime():
-            return _time(value)
-        case tuple() | list():
-            return [_encoded(item) for item in value]
-        case dict():
-            return {str(name): _encoded(item) for name, item in value.items()}
-        case str():
-            return str(value)
-    return value
-
-
-def _decoded(kind: Any, data: Any) -> Any:
-    if data is None:
-        return None
-    if kind is Revision:
-        return Revision.parse(data)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        fields = kind.model_fields.items()
-        return {name: _decoded(field.annotation, data[_camel(name)]) for name, field in fields if _camel(name) in data}
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        return tuple(_decoded(arguments[0], item) for item in data)
-    if origin in (Union, types.UnionType):
-        return _decoded(next(argument for argument in arguments if argument is not type(None)), data)
-    return data
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
-def _time(moment: datetime) -> str:
-    """RFC 3339 in UTC. Whole seconds for conditions and samples: as Kubernetes writes its own times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from datetime import UTC, datetime
 from pathlib import Path
-
-from aio_pika import IncomingMessage
 
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulses
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, first_contact, keep_connected
-from vcenter_operator.common.bus.rabbitmq.consuming import PREFETCH, read_all
+from vcenter_operator.common.bus.rabbitmq.consuming import PREFETCH
 from vcenter_operator.common.bus.rabbitmq.ownership import Owner
+from vcenter_operator.common.bus.rabbitmq.parking import Parking
 from vcenter_operator.common.bus.rabbitmq.publishing import Publisher, declare_all
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.errors import BusUnavailable
@@ -170,11 +168,7 @@ class RabbitMQBus:
     async def parked(self, stage: Stage) -> list[Parked]:
         """See `Bus.parked`. Raises BusUnavailable, also where somebody else is reading them."""
         self._check_open()
-        link = await self._endpoint.open(f"{self._replica} reading")
-        try:
-            return [_parked(stage, message) for message in await read_all(link, self._names.parked(stage))]
-        finally:
-            await link.close()
+        return await Parking(self._endpoint, self._names).all(stage)
 
     @property
     def connected(self) -> bool:
@@ -201,20 +195,3 @@ class RabbitMQBus:
 
     async def _declare(self, link: Link) -> None:
         await declare_all(link, self._names)
-
-
-def _parked(stage: Stage, message: IncomingMessage) -> Parked:
-    """From the headers that `Publisher.park` writes, or those of the broker where its delivery limit did it."""
-    headers = message.headers
-    reason = headers.get("reason")
-    attempts = headers.get("attempts")
-    at = headers.get("parked-at")
-    key = headers.get("key")
-    return Parked(
-        stage=stage,
-        reason=reason if isinstance(reason, str) else "delivered again and again, and never answered",
-        attempts=attempts if isinstance(attempts, int) else 0,
-        parked_at=datetime.fromisoformat(at) if isinstance(at, str) else message.timestamp or datetime.now(UTC),
-        body=message.body,
-        host=key if isinstance(key, str) else None,
-    )

@@ -13,7 +13,9 @@ last question that the broker answered: half a heartbeat is left for what had be
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -167,6 +169,15 @@ class Endpoint:
                 raise ConfigurationError(f"{_WHERE}: {self}: {reason}") from None
             raise
         return link
+
+    @asynccontextmanager
+    async def linked(self, purpose: str) -> AsyncIterator[Link]:
+        """A connection for a while, named after this process and what it is for. Raises as `open` does."""
+        link = await self.open(f"{socket.gethostname()}/{os.getpid()} {purpose}")
+        try:
+            yield link
+        finally:
+            await link.close()
 
     def _refused(self, error: BaseException | None) -> str | None:
         """Why trying again does not help, if so."""

@@ -184,28 +184,3 @@ class Consumption:
     async def _cancelled(self, _: object) -> None:
         log.warning("the broker ended a consumer", stage=str(self.stage), partition=self.partition)
         self._arrivals.put_nowait(None)
-
-
-async def read_all(link: Link, queue: str) -> list[IncomingMessage]:
-    """Everything in a queue, oldest first; it stays there. Nobody else can read it at the same time.
-
-    Raises BusUnavailable, also where somebody does.
-    """
-    arrivals: asyncio.Queue[IncomingMessage] = asyncio.Queue()
-
-    async def arrived(delivered: DeliveredMessage) -> None:
-        arrivals.put_nowait(IncomingMessage(delivered))
-
-    channel = await link.channel()
-    async with answered(f"reading {queue}", within=60.0):
-        underlay = await channel.get_underlay_channel()
-        count = (await underlay.queue_declare(queue, passive=True)).message_count or 0
-        if not count:
-            return []
-        consumer = await underlay.basic_consume(queue, arrived, exclusive=True)
-        messages = [await arrivals.get() for _ in range(count)]
-        await underlay.basic_cancel(consumer.consumer_tag or "")
-        await underlay.basic_nack(0, multiple=True, requeue=True)  # 0: all
-        while ((await underlay.queue_declare(queue, passive=True)).message_count or 0) < count:
-            await asyncio.sleep(0.02)  # whoever reads next finds them there
-        return messages

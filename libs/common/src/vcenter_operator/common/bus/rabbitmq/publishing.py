@@ -7,6 +7,7 @@ questions that keep partitions alive have to get through all the same.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -33,7 +34,13 @@ _APP_ID = "vcenter-operator"
 _ARCHIVE_WITHIN = 1.0
 _REASON_AT_MOST = 4000
 """Headers have to fit into one frame."""
+PUBLISHED_AT = "published-at"
+"""Header: milliseconds since the epoch. The timestamp of AMQP has seconds only."""
 _CARRIED_ON = ("key", "causation-id", "traceparent")
+
+
+class Unroutable(BusUnavailable):
+    """There is no queue that would take it."""
 
 
 class Publisher:
@@ -57,7 +64,7 @@ class Publisher:
         """Returns when the partition's queue has it. Raises BusUnavailable."""
         stage = statement.receiver
         partition = self._names.topology.partition(stage, statement.host)
-        message = _message(statement, {"key": statement.host})
+        message = message_of(statement)
         await self._confirmed(self._names.arrow(stage), str(partition), message)
         await self._archived(stage, message)
 
@@ -70,7 +77,7 @@ class Publisher:
 
     async def request(self, request: ResyncRequest) -> None:
         """To the owner of a partition, if there is one. Raises BusUnavailable."""
-        message = _message(request, {"key": request.host} if request.host else {})
+        message = message_of(request)
         exchange = self._names.resync(request.stage)
         await self._confirmed(exchange, str(request.partition), message, mandatory=False)
 
@@ -83,7 +90,7 @@ class Publisher:
         """To a delay's queue, from where it comes back. Raises BusUnavailable."""
         steps = self._names.delays
         step = next((step for step in steps if step >= delay), steps[-1])
-        again = _copy(message, {"attempts": attempts}, expiration=min(delay, step))
+        again = carried_on(message, {"attempts": attempts}, expiration=min(delay, step))
         await self._confirmed(self._names.retry(stage, step), str(partition), again)
 
     async def park(self, stage: Stage, partition: int, message: IncomingMessage, reason: str, attempts: int) -> None:
@@ -95,7 +102,7 @@ class Publisher:
             "partition": partition,
             "parked-at": datetime.now(UTC).isoformat(),
         }
-        await self._confirmed(self._names.parked(stage), str(partition), _copy(message, headers))
+        await self._confirmed(self._names.parked(stage), str(partition), carried_on(message, headers))
 
     async def _use(self, link: Link) -> None:
         channel = await link.channel(confirms=True)
@@ -120,15 +127,11 @@ class Publisher:
         link, channel = self._link, self._channel
         if link is None or channel is None:
             raise BusUnavailable("the broker is away")
-        async with answered(f"publishing to {exchange}"):
-            await link.writable()  # what is not read would pile up here with every attempt
-            try:
-                await _sent(channel, exchange, key, message, mandatory=mandatory)
-            except PublishError:
-                self._renew.set()  # somebody deleted a queue: connecting anew declares it
-                raise BusUnavailable(f"publishing to {exchange}: no queue takes '{key}'") from None
-            except DeliveryError:
-                raise BusUnavailable(f"publishing to {exchange}: the broker refused it") from None
+        try:
+            await confirmed(link, channel, exchange, key, message, mandatory=mandatory)
+        except Unroutable:
+            self._renew.set()  # somebody deleted a queue: connecting anew declares it
+            raise
 
     async def _archived(self, stage: Stage, message: Message) -> None:
         """A copy for the archive. What fails here holds nothing up: the statement itself is confirmed."""
@@ -140,6 +143,20 @@ class Publisher:
                 await _sent(archive, self._names.archive(stage), "", message)
         except BusUnavailable as error:
             log.warning("a statement is missing in the archive", error=str(error))
+
+
+async def confirmed(
+    link: Link, channel: AbstractChannel, exchange: str, key: str, message: Message, *, mandatory: bool = True
+) -> None:
+    """Publishes on a channel with confirms. Raises BusUnavailable; Unroutable where it is `mandatory`."""
+    async with answered(f"publishing to {exchange}"):
+        await link.writable()  # what is not read would pile up here with every attempt
+        try:
+            await _sent(channel, exchange, key, message, mandatory=mandatory)
+        except PublishError:
+            raise Unroutable(f"publishing to {exchange}: no queue takes '{key}'") from None
+        except DeliveryError:
+            raise BusUnavailable(f"publishing to {exchange}: the broker refused it") from None
 
 
 async def _sent(
@@ -187,19 +204,21 @@ async def _channel(link: Link) -> AsyncIterator[AbstractChannel]:
                 await channel.close()
 
 
-def _message(message: Statement | ResyncRequest, headers: dict[str, Any]) -> Message:
+def message_of(message: Statement | ResyncRequest) -> Message:
+    """The message as it is published; its headers tell what it is about without its being decoded."""
     trace = message.trace
-    optional = {"causation-id": trace.causation_id, "traceparent": trace.traceparent}
+    optional = {"key": message.host, "causation-id": trace.causation_id, "traceparent": trace.traceparent}
     return _persistent(
         encode(message),
         message_id=trace.message_id,
         correlation_id=trace.correlation_id,
         kind=type(message).__name__,
-        headers={**headers, **{name: value for name, value in optional.items() if value}},
+        headers={PUBLISHED_AT: time.time_ns() // 1_000_000, **{name: each for name, each in optional.items() if each}},
     )
 
 
-def _copy(message: IncomingMessage, headers: dict[str, Any], expiration: float | None = None) -> Message:
+def carried_on(message: IncomingMessage, headers: dict[str, Any], expiration: float | None = None) -> Message:
+    """The same message to be published again, with other headers of ours; those that say who caused it stay."""
     carried = {name: message.headers[name] for name in _CARRIED_ON if name in message.headers}
     return _persistent(
         message.body,

@@ -1,0 +1,156 @@
+"""Reading the archive: the streams beside the arrows. Nothing is taken away by it, and nothing published.
+
+A stream has no end to read to, so its newest messages are looked at first: what is published after that look is not
+read. RabbitMQ finds the place for a time by the chunks of the stream, which may begin earlier, and starts after the end
+where all is older; so what is older is left out here, and a stream whose newest message is older is not read at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from aio_pika import IncomingMessage
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered
+from vcenter_operator.common.bus.rabbitmq.publishing import PUBLISHED_AT
+from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
+from vcenter_operator.common.messages import Stage
+
+_PREFETCH = 100
+_ANSWERED_EVERY = 50
+_CLOCKS_DIFFER = timedelta(minutes=1)
+"""By so much the clocks of broker and publishers may."""
+
+OnProgress = Callable[[Stage, int, int], None]
+"""Told of a stream how many messages were read, and about how many there are to read."""
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A statement as it was published. What it is about is known without decoding `body`."""
+
+    stage: Stage
+    """The stage that it is for."""
+    offset: int
+    """Its place in the stream."""
+    at: datetime
+    kind: str
+    host: str
+    message_id: str
+    correlation_id: str
+    body: bytes = field(repr=False)
+
+
+class Archive:
+    """The archive of one topology."""
+
+    def __init__(self, endpoint: Endpoint, names: Names, on_progress: OnProgress | None = None) -> None:
+        self._endpoint = endpoint
+        self._names = names
+        self._on_progress = on_progress
+
+    async def read(self, stage: Stage, since: datetime | None = None) -> AsyncGenerator[Archived, None]:
+        """What was said to a stage, oldest first, up to what is there now. Close it where it is not read to the end.
+
+        Raises:
+            BusUnavailable: the broker is away, or stopped answering.
+            ConfigurationError: there is no such archive, or the broker refuses user, password or certificate.
+        """
+        async with self._endpoint.linked("archive") as link:
+            newest = await self._newest(link, stage)
+            if newest is None or (since is not None and newest.at < since - _CLOCKS_DIFFER):
+                return
+            start = "first" if since is None else since - 2 * _CLOCKS_DIFFER
+            count = 0
+            async with aclosing(self._from(link, stage, start)) as messages:
+                async for archived in messages:
+                    count += 1
+                    if self._on_progress is not None:
+                        self._on_progress(stage, count, count + newest.offset - archived.offset)
+                    if since is None or archived.at >= since:
+                        yield archived
+                    if archived.offset >= newest.offset:
+                        return
+
+    async def _newest(self, link: Link, stage: Stage) -> Archived | None:
+        """The newest message; None: there are none.
+
+        A consumer that begins with the last chunk is sent all of it, as far as it may have, before anything else is
+        answered on its channel.
+        """
+        queue = self._names.archive(stage)
+        arrivals: asyncio.Queue[Archived] = asyncio.Queue()
+        channel = await _consuming(link, queue)
+        async with answered(f"reading {queue}"):
+            if not await _count(channel, queue):
+                return None
+            await _consume(channel, queue, stage, "last", arrivals)
+            newest = await arrivals.get()
+            await _count(channel, queue)
+            while not arrivals.empty():
+                newest = arrivals.get_nowait()
+            await channel.close()
+        return newest
+
+    async def _from(self, link: Link, stage: Stage, start: str | datetime) -> AsyncGenerator[Archived, None]:
+        queue = self._names.archive(stage)
+        arrivals: asyncio.Queue[Archived] = asyncio.Queue()
+        channel = await _consuming(link, queue)
+        tag = 0
+        async with answered(f"reading {queue}"):
+            await _consume(channel, queue, stage, start, arrivals)
+        while True:
+            async with answered(f"reading {queue}"):
+                archived = await arrivals.get()
+                tag += 1
+                if tag % _ANSWERED_EVERY == 0:
+                    await channel.basic_ack(tag, multiple=True)
+            yield archived
+
+
+async def _consuming(link: Link, queue: str) -> AbstractChannel:
+    channel = await (await link.channel()).get_underlay_channel()
+    try:
+        async with answered(f"reading {queue}"):
+            await channel.basic_qos(prefetch_count=_PREFETCH)
+            await _count(channel, queue)
+    except BusUnavailable as error:
+        if isinstance(error.__cause__, ChannelNotFoundEntity):
+            raise ConfigurationError(f"RabbitMQ: there is no {queue}: no stage ever ran with these settings") from None
+        raise
+    return channel
+
+
+async def _count(channel: AbstractChannel, queue: str) -> int:
+    return (await channel.queue_declare(queue, passive=True)).message_count or 0
+
+
+async def _consume(
+    channel: AbstractChannel, queue: str, stage: Stage, start: str | datetime, arrivals: asyncio.Queue[Archived]
+) -> None:
+    async def arrived(delivered: DeliveredMessage) -> None:
+        arrivals.put_nowait(_archived(stage, IncomingMessage(delivered)))
+
+    await channel.basic_consume(queue, arrived, arguments={"x-stream-offset": start})
+
+
+def _archived(stage: Stage, message: IncomingMessage) -> Archived:
+    offset, host, at = (message.headers.get(name) for name in ("x-stream-offset", "key", PUBLISHED_AT))
+    published = datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else message.timestamp
+    return Archived(
+        stage=stage,
+        offset=offset if isinstance(offset, int) else 0,
+        at=published or datetime.fromtimestamp(0, UTC),
+        kind=message.type or "",
+        host=host if isinstance(host, str) else "",
+        message_id=message.message_id or "",
+        correlation_id=message.correlation_id or "",
+        body=message.body,
+    )
