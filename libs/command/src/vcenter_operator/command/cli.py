@@ -12,6 +12,7 @@ import typer
 from vcenter_operator.command import approving, leftovers, pipeline, preview, topology
 from vcenter_operator.command.diff import command as diffing
 from vcenter_operator.command.diff.collecting import Scope
+from vcenter_operator.command.messages import cli as messages
 from vcenter_operator.command.status.command import Format, Wish, status
 from vcenter_operator.common import process, telemetry
 from vcenter_operator.common.errors import ConfigurationError
@@ -29,8 +30,10 @@ app = typer.Typer(
     "Settings are environment variables (`VCENTER_OPERATOR_*`, `LOG_LEVEL`, `SERVICE_DOMAIN`); what concerns the "
     "region is in the Secret `vcenter-operator`.",
     epilog="Exit codes: 0 done, or stopped as told; 1 failed; 2 a setting, the Secret or the command line is wrong. "
-    "`status`, `diff`, `approve`, `leftovers` and `render` have their own, which their --help tells.",
+    "`status`, `diff`, `approve`, `messages`, `leftovers` and `render` have their own, which their --help tells.",
 )
+
+app.add_typer(messages.app)
 
 SITE_HELP = "Site file: a region's inventory as YAML, in place of DNS and vCenters."
 TEMPLATES_HELP = "Folder with VCenterTemplates, the cells ConfigMap and the Secret, as kubectl takes them."

@@ -42,10 +42,8 @@ def decoded(kind: Any, data: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         fields = kind.model_fields.items()
         present = {name: decoded(each.annotation, data[camel(name)]) for name, each in fields if camel(name) in data}
-        left_out = {
-            name: None for name, each in fields if each.is_required() and type(None) in get_args(each.annotation)
-        }
-        return left_out | present
+        may_be_none = {name for name, each in fields if each.is_required() and type(None) in get_args(each.annotation)}
+        return dict.fromkeys(may_be_none) | present
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple:
         return tuple(decoded(arguments[0], item) for item in data)
