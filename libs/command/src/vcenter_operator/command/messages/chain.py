@@ -19,10 +19,20 @@ _ORDER = list(ARROWS)
 
 @dataclass(frozen=True)
 class Step:
-    """A statement of a chain. `before`: what was stated on its arrow before it; None: nothing that is known."""
+    """A statement of a chain. `earlier`: what was stated on its arrow before it; None: nothing that is known."""
 
     fact: Fact
-    before: Statement | None
+    earlier: Fact | None
+
+    @property
+    def statement(self) -> Statement | None:
+        """What it says; None: it cannot be read."""
+        return self.fact.entry.statement
+
+    @property
+    def before(self) -> Statement | None:
+        """What `earlier` says."""
+        return self.earlier.entry.statement if self.earlier is not None else None
 
 
 def seeds_of(facts: Sequence[Fact], wanted: str) -> list[Fact]:

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vcenter_operator.command import pipeline
-from vcenter_operator.command.messages import looking
+from vcenter_operator.command.messages import exporting, looking, parked_cli, resyncing
+from vcenter_operator.command.messages import replay as replaying
 from vcenter_operator.command.messages.looking import Wish
+from vcenter_operator.command.messages.options import (
+    A_DAY,
+    AN_HOUR,
+    CHOICE_PANEL,
+    BusUrl,
+    Correlation,
+    Document,
+    ForStage,
+    From,
+    Id,
+    Manifests,
+    Output,
+    Since,
+    Site,
+    Templates,
+    Timeout,
+    Until,
+    VCenter,
+    Written,
+    Yes,
+    access_to,
+    asking,
+    files_of,
+    run,
+    selection_of,
+)
 from vcenter_operator.command.messages.region import Access
-from vcenter_operator.command.messages.selection import Selection, moment
 from vcenter_operator.command.status.command import Format
-from vcenter_operator.common import telemetry
 from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.process import IN_PROCESS
 from vcenter_operator.common.settings import Settings
 
 app = typer.Typer(
@@ -31,65 +53,7 @@ app = typer.Typer(
     "setting or the command line is wrong. Each command's --help tells its own.",
 )
 
-CHOICE_PANEL = "Which messages"
-REGION_PANEL = "Where"
-FILES_PANEL = "On files instead of a region"
-
-Id = Annotated[str, typer.Argument(help="The beginning of a message's id.", metavar="ID")]
-VCenter = Annotated[
-    str | None,
-    typer.Option(help="About this one: its FQDN, or the first label.", metavar="VCENTER", rich_help_panel=CHOICE_PANEL),
-]
-Since = Annotated[
-    str,
-    typer.Option(help="From then on: an age (90s, 15m, 6h, 7d), or ISO 8601 in UTC.", rich_help_panel=CHOICE_PANEL),
-]
-Until = Annotated[str | None, typer.Option(help="Up to then.", rich_help_panel=CHOICE_PANEL)]
-ForStage = Annotated[
-    Stage | None, typer.Option("--stage", help="For this stage.", metavar="STAGE", rich_help_panel=CHOICE_PANEL)
-]
-Correlation = Annotated[
-    str | None, typer.Option(help="The beginning of a correlation id.", metavar="ID", rich_help_panel=CHOICE_PANEL)
-]
-From = Annotated[
-    Path | None,
-    typer.Option(
-        "--from",
-        help="A file of `messages export`, in place of the archive.",
-        exists=True,
-        dir_okay=False,
-        rich_help_panel=REGION_PANEL,
-    ),
-]
-Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for scripts.")]
-BusUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--bus", help="URL of the RabbitMQ (`amqp://`, `amqps://`).", metavar="BUS", rich_help_panel=REGION_PANEL
-    ),
-]
-Timeout = Annotated[
-    float,
-    typer.Option(help="What each server has for its first answer.", metavar="SECONDS", rich_help_panel=REGION_PANEL),
-]
-Site = Annotated[
-    Path | None,
-    typer.Option(help="Site file that the stages run on.", exists=True, dir_okay=False, rich_help_panel=FILES_PANEL),
-]
-Templates = Annotated[
-    Path | None,
-    typer.Option(help="Their folder of templates, cells and Secret.", exists=True, file_okay=False,
-                 rich_help_panel=FILES_PANEL),
-]  # fmt: skip
-Written = Annotated[
-    Path | None,
-    typer.Option(help="The folder that they write to (their --output).", file_okay=False, rich_help_panel=FILES_PANEL),
-]
-Manifests = Annotated[
-    bool,
-    typer.Option("--manifests", help="Open sealed manifests with the Secret's keys, and mask them."),
-]
-A_DAY, AN_HOUR = "1d", "1h"
+app.add_typer(parked_cli.app)
 
 
 @app.command("list")
@@ -108,8 +72,8 @@ def list_command(
 
     Exit codes: 0 there is some; 1 there is none; 2 the broker could not be asked, or a setting is wrong.
     """
-    wish = Wish(_access(bus), _selection(since, until, vcenter, stage, correlation), output, recording)
-    _run(looking.list_messages(wish, repeats=repeats))
+    wish = Wish(access_to(bus), selection_of(since, until, vcenter, stage, correlation), output, recording)
+    run(looking.list_messages(wish, repeats=repeats))
 
 
 @app.command("show")
@@ -117,7 +81,7 @@ def show_command(
     message: Id,
     manifests: Manifests = False,
     since: Since = A_DAY,
-    output: Annotated[Format, typer.Option("--output", "-o", help="`yaml` or `json`.")] = Format.YAML,
+    output: Document = Format.YAML,
     recording: From = None,
     bus: BusUrl = None,
 ) -> None:
@@ -126,8 +90,8 @@ def show_command(
 
     Exit codes: 0 shown; 1 there is no such message; 2 something could not be asked, or a setting is wrong.
     """
-    wish = Wish(_access(bus), _selection(since), output, recording)
-    _run(looking.show_message(wish, message, manifests=manifests))
+    wish = Wish(access_to(bus), selection_of(since), output, recording)
+    run(looking.show_message(wish, message, manifests=manifests))
 
 
 @app.command("trace")
@@ -155,8 +119,8 @@ def trace_command(
 
     Exit codes: 0 shown; 1 there is no such message; 2 something could not be asked, or a setting is wrong.
     """
-    wish = Wish(_access(bus, _files(site, templates, written), timeout), _selection(since), output, recording)
-    _run(looking.trace(wish, wanted))
+    wish = Wish(access_to(bus, files_of(site, templates, written), timeout), selection_of(since), output, recording)
+    run(looking.trace(wish, wanted))
 
 
 @app.command("diff")
@@ -173,33 +137,147 @@ def diff_command(
     Exit codes: 0 they say the same; 1 they differ; 2 there is no such message, they cannot be compared, or something
     could not be asked.
     """
-    wish = Wish(_access(bus), _selection(since), recording=recording)
-    _run(looking.diff_messages(wish, first, second, manifests=manifests))
+    wish = Wish(access_to(bus), selection_of(since), recording=recording)
+    run(looking.diff_messages(wish, first, second, manifests=manifests))
 
 
-def _access(bus: str | None, files: pipeline.Files | None = None, timeout: float = 30.0) -> Access:
-    return Access(Settings.load(bus=bus), files, timeout)
+@app.command("export")
+def export_command(
+    path: Annotated[Path, typer.Argument(help="The new file.", metavar="FILE", dir_okay=False)],
+    wanted: Annotated[
+        str | None,
+        typer.Option("--trace", help="The chain of this: see `trace`.", metavar="ID", rich_help_panel=CHOICE_PANEL),
+    ] = None,
+    vcenter: VCenter = None,
+    since: Since = A_DAY,
+    until: Until = None,
+    stage: ForStage = None,
+    correlation: Correlation = None,
+    with_templates: Annotated[
+        bool,
+        typer.Option(
+            "--with-templates", help="Templates and cells as they are now, and the Secret's keys with masked values."
+        ),
+    ] = False,
+    clear: Annotated[
+        list[str] | None, typer.Option(help="A key of the Secret whose value is no secret, to be kept.", metavar="KEY")
+    ] = None,
+    bus: BusUrl = None,
+    timeout: Timeout = 30.0,
+    site: Site = None,
+    templates: Templates = None,
+    written: Written = None,
+) -> None:
+    """Write statements to a file without secrets, to be attached to a ticket.
+
+    Manifests are left out, and their digests keyed anew. With --with-templates a colleague can render from it offline:
+    `messages replay --from FILE --embedded`. Templates go as their authors wrote them: look through the file.
+
+    Exit codes: 0 written; 1 nothing that is meant was said; 2 something could not be asked, or a setting is wrong.
+    """
+    if path.exists():
+        raise typer.BadParameter(f"{path} exists already: name a new file")
+    wish = Wish(
+        access_to(bus, files_of(site, templates, written), timeout),
+        selection_of(since, until, vcenter, stage, correlation),
+    )
+    run(exporting.export(wish, wanted, path, with_templates=with_templates, clear=tuple(clear or ())))
 
 
-def _files(site: Path | None, templates: Path | None, written: Path | None) -> pipeline.Files | None:
-    if site is None and templates is None and written is None:
-        return None
-    if site is None or templates is None:
-        raise typer.BadParameter("--site and --templates go together; --written goes with them")
-    return pipeline.Files(site, templates, written)
+@app.command("import")
+def import_command(
+    path: Annotated[
+        Path, typer.Argument(help="A file of `messages export`.", metavar="FILE", exists=True, dir_okay=False)
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="A new folder for templates, cells and Secret, to edit them.", metavar="FOLDER"),
+    ] = None,
+) -> None:
+    """Check a file that was exported, and say what it holds; unpack what can be rendered from to a folder.
+
+    Nothing of it is published: other commands read it with --from.
+
+    Exit codes: 0 it is good; 2 it is not, or the folder is not new.
+    """
+    raise typer.Exit(exporting.unpack_file(path, folder))
 
 
-def _selection(
-    since: str,
-    until: str | None = None,
-    vcenter: str | None = None,
-    stage: Stage | None = None,
-    correlation: str | None = None,
-) -> Selection:
-    now = datetime.now(UTC)
-    return Selection(moment(since, now), moment(until, now) if until else None, vcenter, stage, correlation)
+@app.command("replay")
+def replay_command(
+    wanted: Annotated[
+        str | None,
+        typer.Argument(
+            help="The beginning of an id, or a vCenter: its chain, see `trace`. None: all that is meant.",
+            metavar="[ID]",
+        ),
+    ] = None,
+    stages: Annotated[
+        list[Stage] | None,
+        typer.Option(
+            "--through",
+            help="Stage to run; several in a row are given one by one.  [default: renderer]",
+            metavar="STAGE",
+        ),
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Offline, from --from alone: no region is asked.")
+    ] = False,
+    vcenter: VCenter = None,
+    since: Since = A_DAY,
+    until: Until = None,
+    correlation: Correlation = None,
+    output: Output = Format.TABLE,
+    recording: From = None,
+    bus: BusUrl = None,
+    timeout: Timeout = 60.0,
+    site: Site = None,
+    templates: Templates = None,
+    written: Written = None,
+) -> None:
+    """Run statements through stages again, in this process and dry, and compare with what was said at the time.
+
+    The collector logs on to vCenters and reads them, the renderer renders with the templates as they are now, the
+    applier plans and sends what follows with `dryRun=All`. Nothing is published. Offline (--embedded) the renderer
+    works with the templates of the file, or those of --templates.
+
+    Exit codes: 0 as it was said, as far as that is known; 1 different; 2 a stage could not do its work, there is
+    nothing to replay, or a setting is wrong.
+    """
+    if embedded and (site is not None or written is not None):
+        raise typer.BadParameter("--embedded takes --templates alone")
+    files = None if embedded else files_of(site, templates, written)
+    access = Access(Settings.load(bus=IN_PROCESS if embedded else bus), files, timeout)
+    wish = Wish(access, selection_of(since, until, vcenter, None, correlation), output, recording)
+    run(
+        replaying.replay(
+            wish, wanted, stages or [], offline=embedded, templates=templates if embedded else None, within=timeout
+        )
+    )
 
 
-def _run(work: Coroutine[Any, Any, int]) -> None:
-    telemetry.configure("ERROR", json=False)
-    raise typer.Exit(asyncio.run(work))
+@app.command("resync")
+def resync_command(
+    vcenter: Annotated[str, typer.Argument(help="Its FQDN, or the first label.", metavar="VCENTER")],
+    stages: Annotated[
+        list[Stage] | None,
+        typer.Option(
+            "--stage", help="Only this stage; may be repeated.  [default: all that state something]", metavar="STAGE"
+        ),
+    ] = None,
+    yes: Yes = False,
+    bus: BusUrl = None,
+    timeout: Timeout = 30.0,
+    site: Site = None,
+    templates: Templates = None,
+    written: Written = None,
+) -> None:
+    """For real: have the running stages say again what they know of a vCenter, so that it is looked at once more.
+
+    Exit codes: 0 asked; 1 not asked, since nobody works on its partition or nobody said yes; 2 a server could not be
+    asked, there is no such vCenter, or a setting is wrong.
+    """
+    if Stage.APPLIER in (stages or []):
+        raise typer.BadParameter("the applier states nothing: ask the renderer")
+    access = access_to(bus, files_of(site, templates, written), timeout)
+    run(resyncing.resync(access, vcenter, stages or resyncing.STAGES, asking(yes)))

@@ -94,14 +94,14 @@ def facts_of(entries: Iterable[Entry]) -> list[Fact]:
     return facts
 
 
-def previous(facts: Iterable[Fact], fact: Fact) -> Statement | None:
+def previous(facts: Iterable[Fact], fact: Fact) -> Fact | None:
     """What was stated of the same vCenter on the same arrow before; None: nothing that is known."""
     key, found = (fact.entry.host, fact.entry.stage), None
     for each in facts:
         if each is fact:
             break
         if (each.entry.host, each.entry.stage) == key and each.entry.statement is not None:
-            found = each.entry.statement
+            found = each
     return found
 
 

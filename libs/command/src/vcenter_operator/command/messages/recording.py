@@ -91,12 +91,13 @@ def read_recording(path: Path) -> Recording:
         raise ConfigurationError(f"{path}: is damaged: {error!r}") from None
 
 
-def unpack(recording: Recording, folder: Path) -> None:
-    """Writes what can be rendered from to a folder: `site.yaml`, `manifests/` (templates, cells, the masked Secret).
+def unpack(recording: Recording, folder: Path, *, templates: bool = True) -> None:
+    """Writes what stands for the region to a new folder: `site.yaml`, and in `manifests/` what is rendered from.
 
+    That is templates, cells and the masked Secret; without `templates` there is none of it.
     Raises ConfigurationError: the export has no templates, or something is there already.
     """
-    if not recording.templates:
+    if templates and not recording.templates:
         raise ConfigurationError("the export has no templates: export it --with-templates, or name a folder of them")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder}: is not empty; name a new folder, nothing in it would be replaced")
@@ -106,7 +107,7 @@ def unpack(recording: Recording, folder: Path) -> None:
     values = {"username": MASKED, "password": MASKED, **recording.secret, "bus_key": _BUS_KEY}
     metadata = {"name": SECRET_NAME, "namespace": where.own_namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
-    for resource in (*recording.templates, *recording.cells, secret):
+    for resource in (*recording.templates, *recording.cells, secret) if templates else ():
         named = {key: value for key, value in resource["metadata"].items() if key in ("name", "namespace", "labels")}
         path = folder / "manifests" / manifest_path(_id_of(resource))
         replace_file(path, manifest_text({**resource, "metadata": named}))

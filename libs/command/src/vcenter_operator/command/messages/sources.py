@@ -79,7 +79,7 @@ async def named(source: Source, selection: Selection, wanted: str, *, bodies: bo
     return [entry async for entry in found]
 
 
-async def history(source: Source, selection: Selection, wanted: str) -> list[Fact]:
+async def history(source: Source, selection: Selection, wanted: str, *, bodies: bool = False) -> list[Fact]:
     """All that was said of the vCenters that messages are about whose ids begin so, or of the vCenter of this name."""
     hosts: set[str] = set()
     if _PART_OF_ID.fullmatch(wanted):
@@ -88,5 +88,7 @@ async def history(source: Source, selection: Selection, wanted: str) -> list[Fac
         )
         hosts = {entry.host async for entry in about}
     scope = Scope(wanted)
-    all_of_it = source.entries(selection, wanted=lambda said: said.host in hosts or scope.has_vcenter(said.host))
+    all_of_it = source.entries(
+        selection, wanted=lambda said: said.host in hosts or scope.has_vcenter(said.host), bodies=bodies
+    )
     return facts_of([entry async for entry in all_of_it])

@@ -1,0 +1,121 @@
+"""What the commands of `vcenter-operator messages` have in common on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vcenter_operator.command import pipeline
+from vcenter_operator.command.messages.region import Access
+from vcenter_operator.command.messages.selection import Selection, moment
+from vcenter_operator.command.status.command import Format
+from vcenter_operator.common import telemetry
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.settings import Settings
+
+CHOICE_PANEL = "Which messages"
+REGION_PANEL = "Where"
+FILES_PANEL = "On files instead of a region"
+
+Id = Annotated[str, typer.Argument(help="The beginning of a message's id.", metavar="ID")]
+VCenter = Annotated[
+    str | None,
+    typer.Option(help="About this one: its FQDN, or the first label.", metavar="VCENTER", rich_help_panel=CHOICE_PANEL),
+]
+Since = Annotated[
+    str,
+    typer.Option(help="From then on: an age (90s, 15m, 6h, 7d), or ISO 8601 in UTC.", rich_help_panel=CHOICE_PANEL),
+]
+Until = Annotated[str | None, typer.Option(help="Up to then.", rich_help_panel=CHOICE_PANEL)]
+ForStage = Annotated[
+    Stage | None, typer.Option("--stage", help="For this stage.", metavar="STAGE", rich_help_panel=CHOICE_PANEL)
+]
+Correlation = Annotated[
+    str | None, typer.Option(help="The beginning of a correlation id.", metavar="ID", rich_help_panel=CHOICE_PANEL)
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="A file of `messages export`, in place of the archive.",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=REGION_PANEL,
+    ),
+]
+Document = Annotated[Format, typer.Option("--output", "-o", help="`yaml` or `json`.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for scripts.")]
+BusUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--bus", help="URL of the RabbitMQ (`amqp://`, `amqps://`).", metavar="BUS", rich_help_panel=REGION_PANEL
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(help="What each server has for its first answer.", metavar="SECONDS", rich_help_panel=REGION_PANEL),
+]
+Site = Annotated[
+    Path | None,
+    typer.Option(help="Site file that the stages run on.", exists=True, dir_okay=False, rich_help_panel=FILES_PANEL),
+]
+Templates = Annotated[
+    Path | None,
+    typer.Option(help="Their folder of templates, cells and Secret.", exists=True, file_okay=False,
+                 rich_help_panel=FILES_PANEL),
+]  # fmt: skip
+Written = Annotated[
+    Path | None,
+    typer.Option(help="The folder that they write to (their --output).", file_okay=False, rich_help_panel=FILES_PANEL),
+]
+Manifests = Annotated[
+    bool,
+    typer.Option("--manifests", help="Open sealed manifests with the Secret's keys, and mask them."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+A_DAY, AN_HOUR = "1d", "1h"
+
+
+ByStage = Annotated[Stage | None, typer.Option("--stage", help="Only what this stage parked.", metavar="STAGE")]
+
+
+def asking(yes: bool) -> Callable[[str], bool]:
+    """Asks a person, unless they said yes beforehand."""
+    return lambda text: yes or typer.confirm(text)
+
+
+def access_to(bus: str | None, files: pipeline.Files | None = None, timeout: float = 30.0) -> Access:
+    """How servers are reached. Raises ConfigurationError."""
+    return Access(Settings.load(bus=bus), files, timeout)
+
+
+def files_of(site: Path | None, templates: Path | None, written: Path | None) -> pipeline.Files | None:
+    """The files in place of a region; None: there are none."""
+    if site is None and templates is None and written is None:
+        return None
+    if site is None or templates is None:
+        raise typer.BadParameter("--site and --templates go together; --written goes with them")
+    return pipeline.Files(site, templates, written)
+
+
+def selection_of(
+    since: str,
+    until: str | None = None,
+    vcenter: str | None = None,
+    stage: Stage | None = None,
+    correlation: str | None = None,
+) -> Selection:
+    """The choice. Raises ConfigurationError: a time is none."""
+    now = datetime.now(UTC)
+    return Selection(moment(since, now), moment(until, now) if until else None, vcenter, stage, correlation)
+
+
+def run(work: Coroutine[Any, Any, int]) -> None:
+    """Runs a command, and ends with its exit code."""
+    telemetry.configure("ERROR", json=False)
+    raise typer.Exit(asyncio.run(work))
