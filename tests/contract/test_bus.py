@@ -389,6 +389,19 @@ async def test_what_is_said_again_and_fails_again_is_parked_once(harness: Harnes
     assert [decode(parked.body).revision.sequence for parked in found] == [1, 2]  # type: ignore[union-attr]
 
 
+async def test_what_was_put_back_and_fails_again_is_parked_again(harness: Harness) -> None:
+    async def work(_: Statement, __: Ownership) -> None:
+        raise PermanentError("never")
+
+    recorder = Recorder(work=work)
+    bus, _ = await one(harness, recorder)
+    await bus.publish(change("vc-a.example.test", 1))
+    (parked,) = await parked_by(bus, 1)
+    assert parked.id == decode(parked.body).trace.message_id
+    await bus.publish_raw(STAGE, bus.topology.partition(STAGE, "vc-a.example.test"), parked.body)
+    assert [found.id for found in await parked_by(bus, 2)] == [parked.id] * 2
+
+
 async def test_a_defect_is_tried_a_few_times_and_then_parked(harness: Harness) -> None:
     async def work(_: Statement, __: Ownership) -> None:
         raise KeyError("surprise")

@@ -102,6 +102,19 @@ class _Newest:
         return cls(statement.age, statement.trace.message_id)
 
 
+@dataclass(frozen=True)
+class _Aside:
+    """What was parked of a vCenter last."""
+
+    age: tuple[Any, ...]
+    reason: str
+    message_id: str
+
+    def says_again(self, statement: Statement, reason: str) -> bool:
+        """Whether a statement only repeats it. The very message that was parked is one that somebody put back."""
+        return (self.age, self.reason) == (statement.age, reason) and self.message_id != statement.trace.message_id
+
+
 class Dispatcher:
     """Deliveries and requests of one owned partition to the consumer, until `close`."""
 
@@ -115,7 +128,7 @@ class Dispatcher:
         self._waiting: dict[str, _Waiting] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._newest: dict[str, _Newest] = {}
-        self._parked: dict[str, tuple[tuple[Any, ...], str]] = {}
+        self._parked: dict[str, _Aside] = {}
         self._requests: dict[str | None, ResyncRequest | None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._backlog = 0
@@ -260,11 +273,12 @@ class Dispatcher:
 
     async def _park(self, statement: Statement, delivery: Delivery, reason: str) -> None:
         log.error("parked", error=reason, attempts=delivery.attempts + 1)
-        if self._parked.get(statement.host) == (statement.age, reason):
-            await delivery.ack()  # said again, and parked already: once is enough
+        known = self._parked.get(statement.host)
+        if known is not None and known.says_again(statement, reason):
+            await delivery.ack()  # parked already: once is enough
             return
         if await self._insist(lambda: delivery.park(reason), unless_newer=(statement.host, delivery)):
-            self._parked[statement.host] = (statement.age, reason)
+            self._parked[statement.host] = _Aside(statement.age, reason, statement.trace.message_id)
 
     async def _insist(
         self, settle: Callable[[], Awaitable[None]], unless_newer: tuple[str, Delivery] | None = None
