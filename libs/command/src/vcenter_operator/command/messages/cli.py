@@ -59,7 +59,7 @@ app.add_typer(parked_cli.app)
 @app.command("list")
 def list_command(
     vcenter: VCenter = None,
-    since: Since = AN_HOUR,
+    since: Since = None,
     until: Until = None,
     stage: ForStage = None,
     correlation: Correlation = None,
@@ -72,7 +72,9 @@ def list_command(
 
     Exit codes: 0 there is some; 1 there is none; 2 the broker could not be asked, or a setting is wrong.
     """
-    wish = Wish(access_to(bus), selection_of(since, until, vcenter, stage, correlation), output, recording)
+    begin = None if recording else AN_HOUR
+    choice = selection_of(since, until, vcenter, stage, correlation, unless_said=begin)
+    wish = Wish(access_to(bus), choice, output, recording)
     run(looking.list_messages(wish, repeats=repeats))
 
 
@@ -80,7 +82,7 @@ def list_command(
 def show_command(
     message: Id,
     manifests: Manifests = False,
-    since: Since = A_DAY,
+    since: Since = None,
     output: Document = Format.YAML,
     recording: From = None,
     bus: BusUrl = None,
@@ -90,7 +92,7 @@ def show_command(
 
     Exit codes: 0 shown; 1 there is no such message; 2 something could not be asked, or a setting is wrong.
     """
-    wish = Wish(access_to(bus), selection_of(since), output, recording)
+    wish = Wish(access_to(bus), selection_of(since, unless_said=None if recording else A_DAY), output, recording)
     run(looking.show_message(wish, message, manifests=manifests))
 
 
@@ -103,7 +105,7 @@ def trace_command(
             metavar="ID",
         ),
     ],
-    since: Since = A_DAY,
+    since: Since = None,
     output: Output = Format.TABLE,
     recording: From = None,
     bus: BusUrl = None,
@@ -119,7 +121,12 @@ def trace_command(
 
     Exit codes: 0 shown; 1 there is no such message; 2 something could not be asked, or a setting is wrong.
     """
-    wish = Wish(access_to(bus, files_of(site, templates, written), timeout), selection_of(since), output, recording)
+    wish = Wish(
+        access_to(bus, files_of(site, templates, written), timeout),
+        selection_of(since, unless_said=None if recording else A_DAY),
+        output,
+        recording,
+    )
     run(looking.trace(wish, wanted))
 
 
@@ -128,7 +135,7 @@ def diff_command(
     first: Id,
     second: Id,
     manifests: Manifests = False,
-    since: Since = A_DAY,
+    since: Since = None,
     recording: From = None,
     bus: BusUrl = None,
 ) -> None:
@@ -137,7 +144,7 @@ def diff_command(
     Exit codes: 0 they say the same; 1 they differ; 2 there is no such message, they cannot be compared, or something
     could not be asked.
     """
-    wish = Wish(access_to(bus), selection_of(since), recording=recording)
+    wish = Wish(access_to(bus), selection_of(since, unless_said=None if recording else A_DAY), recording=recording)
     run(looking.diff_messages(wish, first, second, manifests=manifests))
 
 
@@ -149,7 +156,7 @@ def export_command(
         typer.Option("--trace", help="The chain of this: see `trace`.", metavar="ID", rich_help_panel=CHOICE_PANEL),
     ] = None,
     vcenter: VCenter = None,
-    since: Since = A_DAY,
+    since: Since = None,
     until: Until = None,
     stage: ForStage = None,
     correlation: Correlation = None,
@@ -224,7 +231,7 @@ def replay_command(
         bool, typer.Option("--embedded", help="Offline, from --from alone: no region is asked.")
     ] = False,
     vcenter: VCenter = None,
-    since: Since = A_DAY,
+    since: Since = None,
     until: Until = None,
     correlation: Correlation = None,
     output: Output = Format.TABLE,
@@ -248,7 +255,8 @@ def replay_command(
         raise typer.BadParameter("--embedded takes --templates alone")
     files = None if embedded else files_of(site, templates, written)
     access = Access(Settings.load(bus=IN_PROCESS if embedded else bus), files, timeout)
-    wish = Wish(access, selection_of(since, until, vcenter, None, correlation), output, recording)
+    choice = selection_of(since, until, vcenter, None, correlation, unless_said=None if recording else A_DAY)
+    wish = Wish(access, choice, output, recording)
     run(
         replaying.replay(
             wish, wanted, stages or [], offline=embedded, templates=templates if embedded else None, within=timeout

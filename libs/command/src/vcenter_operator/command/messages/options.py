@@ -28,8 +28,11 @@ VCenter = Annotated[
     typer.Option(help="About this one: its FQDN, or the first label.", metavar="VCENTER", rich_help_panel=CHOICE_PANEL),
 ]
 Since = Annotated[
-    str,
-    typer.Option(help="From then on: an age (90s, 15m, 6h, 7d), or ISO 8601 in UTC.", rich_help_panel=CHOICE_PANEL),
+    str | None,
+    typer.Option(
+        help="From then on: an age (90s, 15m, 6h, 7d), or ISO 8601 in UTC.  [default: 1d; `list`: 1h; all of a file]",
+        rich_help_panel=CHOICE_PANEL,
+    ),
 ]
 Until = Annotated[str | None, typer.Option(help="Up to then.", rich_help_panel=CHOICE_PANEL)]
 ForStage = Annotated[
@@ -104,15 +107,18 @@ def files_of(site: Path | None, templates: Path | None, written: Path | None) ->
 
 
 def selection_of(
-    since: str,
+    since: str | None,
     until: str | None = None,
     vcenter: str | None = None,
     stage: Stage | None = None,
     correlation: str | None = None,
+    *,
+    unless_said: str | None = A_DAY,
 ) -> Selection:
-    """The choice. Raises ConfigurationError: a time is none."""
+    """The choice; `unless_said`: where it begins. Raises ConfigurationError: a time is none."""
     now = datetime.now(UTC)
-    return Selection(moment(since, now), moment(until, now) if until else None, vcenter, stage, correlation)
+    begin, end = (moment(text, now) if text else None for text in (since or unless_said, until))
+    return Selection(begin, end, vcenter, stage, correlation)
 
 
 def run(work: Coroutine[Any, Any, int]) -> None:
