@@ -129,8 +129,8 @@ def test_what_a_stage_says_is_compared_with_the_last_that_was_said_of_the_same_o
     before, broken = because_of(given, delta({1: "a"})), delta({}, templates=2, unknown=(1,))
     facts = facts_of(said(each, number) for number, each in enumerate([given, before, broken, other]))
 
-    def replayed(now: Statement, problem: str | None = None) -> Replayed:
-        return Replayed(Stage.RENDERER, given, (now,), None, problem)
+    def replayed(now: Statement, *, failed: bool = False) -> Replayed:
+        return Replayed(Stage.RENDERER, given, (now,), None, None, failed)
 
     (same,) = compare([replayed(delta({}, templates=9, unknown=(1,)))], facts, digests=False)
     assert (same.recorded, same.differences) == (facts[2].entry, [])
@@ -140,5 +140,5 @@ def test_what_a_stage_says_is_compared_with_the_last_that_was_said_of_the_same_o
     (new,) = compare([replayed(delta({}, inventory_at=2))], facts, digests=False)
     assert new.recorded is None
     assert [exit_code([one]) for one in (same, mended, new)] == [0, 1, 0]
-    (failed,) = compare([replayed(broken, "would be parked: no")], facts, digests=False)
+    (failed,) = compare([replayed(broken, failed=True)], facts, digests=False)
     assert exit_code([same, failed]) == 2

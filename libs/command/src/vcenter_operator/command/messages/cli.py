@@ -260,7 +260,8 @@ def replay_command(
     run(
         replaying.replay(
             wish, wanted, stages or [], offline=embedded, templates=templates if embedded else None, within=timeout
-        )
+        ),
+        log_level="CRITICAL",  # what the stages would log is told
     )
 
 

@@ -50,6 +50,8 @@ async def export(
         )
     replace_file(path, recording.text(), mode=0o600)
     _describe(recording, path)
+    if recording.secret:
+        _tell(f"not masked: {', '.join(sorted(recording.secret.keys() & redaction.clear))}")
     return EXIT_FOUND
 
 
@@ -104,8 +106,7 @@ def _describe(recording: Recording, path: Path) -> None:
     if not recording.templates:
         _tell("without templates: nothing can be rendered from it alone (--with-templates)")
         return
-    masked = ", ".join(sorted(recording.secret)) or "none"
-    _tell(f"{len(recording.templates)} templates as they were at the export; values of the Secret, masked: {masked}")
+    _tell(f"{len(recording.templates)} templates as they were at the export; the Secret's values are masked")
     deltas = [entry.statement for entry in recording.entries if isinstance(entry.statement, ManifestDelta)]
     if deltas and (other := outdated(recording, deltas[-1])):
         _tell(f"edited since the last statement in it was made: {', '.join(other)}")

@@ -134,7 +134,7 @@ def compare(done: Iterable[Replayed], facts: Sequence[Fact], *, digests: bool) -
 
 def exit_code(compared: Sequence[Compared]) -> int:
     """0: as recorded, as far as that is known; 1: different; 2: a stage could not do its work."""
-    if any(one.replayed.problem is not None for one in compared):
+    if any(one.replayed.failed for one in compared):
         return EXIT_NOT_ASKED
     return EXIT_DIFFERENT if any(one.differences for one in compared) else EXIT_AS_RECORDED
 
@@ -213,8 +213,8 @@ def _lines(one: Compared) -> Iterable[Text]:
     if replayed.plan is not None:
         yield Text(f"  would do: {summarize(replayed.plan)}")
         yield from (Text(f"    {line}") for line in describe(replayed.plan))
-    if replayed.problem is not None:
-        yield Text(f"  {replayed.problem}", style="bold yellow")
+    if replayed.remark is not None:
+        yield Text(f"  {replayed.remark}", style="bold yellow")
     if one.recorded is not None:
         at = f"{screen.when(one.recorded.at)} (id {one.recorded.message_id})"
         yield Text(f"  differs from what was said {at}:" if one.differences else f"  as it was said {at}", style="bold")
@@ -229,7 +229,8 @@ def _document(one: Compared) -> dict[str, Any]:
         "statement": statement_document(replayed.statement),
         "said": [statement_document(each) for each in replayed.said],
         "plan": None if replayed.plan is None else [summarize(replayed.plan), *describe(replayed.plan, limit=10_000)],
-        "problem": replayed.problem,
+        "remark": replayed.remark,
+        "failed": replayed.failed,
         "recorded": one.recorded.message_id if one.recorded is not None else None,
         "recordedAt": moment_text(one.recorded.at) if one.recorded is not None else None,
         "differences": one.differences if one.recorded is not None else None,

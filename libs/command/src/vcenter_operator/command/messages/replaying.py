@@ -38,8 +38,10 @@ class Replayed:
     """What it stated."""
     plan: Plan | None
     """What the applier would do."""
-    problem: str | None
-    """Why it would be tried again or parked, or what became of it where the stage said nothing."""
+    remark: str | None
+    """Why it would be tried again or parked, or why the stage said nothing."""
+    failed: bool = False
+    """Whether the stage could not do its work."""
 
 
 class Replay:
@@ -84,22 +86,23 @@ class Replay:
         consumer, ownership = self._consumers[stage], await self._ownership(stage, statement.host)
         self._bus.said.clear()
         self._plans.clear()
-        problem = None
+        remark, failed = None, True
         try:
             async with asyncio.timeout(self._within):
                 await consumer.handle(statement, ownership)
                 if isinstance(statement, DnsChange):
                     await self._collected()
+            failed = False
         except TransientError as error:
-            problem = f"would be tried again: {error}"
+            remark = f"would be tried again: {error}"
         except PermanentError as error:
-            problem = f"would be parked: {error}"
+            remark = f"would be parked: {error}"
         except TimeoutError:
-            problem = await self._late(statement)
+            remark = await self._late(statement)
         said, plan = tuple(self._bus.said), self._plans[-1] if self._plans else None
-        if problem is None and not said and plan is None:
-            problem = self._why_nothing(consumer)
-        return Replayed(stage, statement, said, plan, problem)
+        if not failed and not said and plan is None:
+            remark, failed = self._why_nothing(consumer)
+        return Replayed(stage, statement, said, plan, remark, failed)
 
     async def _ownership(self, stage: Stage, host: str) -> Ownership:
         """As if the partition were taken; what is minted meanwhile is newer than what is recorded."""
@@ -122,11 +125,13 @@ class Replay:
         wrong = [f"{one.reason}: {one.message}" for one in conditions if one.status != "True"]
         return "; ".join([f"nothing came of it within {self._within:g} s", *wrong])
 
-    def _why_nothing(self, consumer: Consumer) -> str:
+    def _why_nothing(self, consumer: Consumer) -> tuple[str, bool]:
+        """In words, and whether it is a failure."""
+        if isinstance(consumer, RendererService) and consumer.inputs.hindrance is not None:
+            return f"nothing is rendered: {': '.join(consumer.inputs.hindrance)}", True
         if isinstance(consumer, RendererService):
-            reason, message = consumer.inputs.hindrance or ("", "it is older than what was handed over before it")
-            return f"nothing is rendered: {f'{reason}: ' if reason else ''}{message}"
-        return "would be dropped: something newer was acted on, by the record of the vCenter"
+            return "says nothing that was not said before", False
+        return "would be dropped: something newer was acted on, by the record of the vCenter", False
 
     def _planned(self, _: str, plan: Plan, __: Outcome) -> None:
         self._plans.append(plan)
