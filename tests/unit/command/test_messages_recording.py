@@ -30,6 +30,7 @@ VALUES = {
     "bus_url": "amqp://operator:hunter2-of-the-bus@rabbitmq/",
     "namespace": "monsoon3",
     "registry_token": "token-0123456789",
+    "region_name": "qa-de-1",
     "limits": '{"memory": 4096, "hosts": ["esx-1.example.org"], "on": true, "none": null}',
     "image_version": "2026.2",
     "pbm_enabled": '"true"',
@@ -47,7 +48,7 @@ TEMPLATES = [
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "token-0123456789"},
         },
         "options": {"scope": "cluster"},
-        "template": f"a: {{{{ name }}}}\n# not {PASSWORD}, nor token-0123456789\n",
+        "template": f"a: {{{{ name }}}}-qa-de-1\n# not {PASSWORD}, nor token-0123456789\n",
         "status": {"problem": "token-0123456789"},
     }
 ]  # fmt: skip
@@ -112,6 +113,7 @@ def test_values_keep_their_form_and_those_that_are_no_secrets_can_be_kept() -> N
         "password": "masked",
         "namespace": "monsoon3",
         "registry_token": "masked",
+        "region_name": "masked",
         "limits": '{"memory": 1, "hosts": ["masked"], "on": true, "none": null}',
         "image_version": "2026.2",
         "pbm_enabled": '"true"',
@@ -127,7 +129,7 @@ def test_what_is_unpacked_can_be_rendered_from(tmp_path: Path) -> None:
     manifests = [yaml.safe_load(path.read_text()) for path in (tmp_path / "new" / "manifests").rglob("*.yaml")]
     template, secret = sorted(manifests, key=lambda one: str(one["kind"]), reverse=True)
     assert template["metadata"] == {"name": "nova-compute", "namespace": "monsoon3"}
-    assert template["template"] == "a: {{ name }}\n# not ***, nor masked\n"
+    assert template["template"] == "a: {{ name }}-qa-de-1\n# not masked, nor masked\n"
     assert secret["stringData"]["bus_key"] != VALUES["bus_key"]
     with pytest.raises(ConfigurationError, match="not empty"):
         unpack(recorded(), tmp_path / "new")

@@ -28,9 +28,9 @@ def masked(before: Object | None, after: Object | None) -> tuple[Object | None, 
     return _hide(before, known_after, BEFORE), _hide(after, known_before, AFTER)
 
 
-def without_passwords(value: Any) -> Any:
+def without_passwords(value: Any, mask: str) -> Any:
     """The same with every derived password in its texts replaced."""
-    return _mapped(value, lambda text: _found(text, lambda _: MASK))
+    return _mapped(value, lambda text: _found(text, lambda _: mask))
 
 
 def _secret(one: Object | None, other: Object | None, changed: str) -> Object | None:

@@ -4,7 +4,8 @@
   within the file, and nobody can guess a body by them, not even who has the keys of the bus.
 - Values of the Secret keep their form only: texts are `masked`, numbers 1; true, false and null say nothing. So
   templates render with them, as far as they do not look into texts. Keys that a person calls no secret stay.
-- Derived passwords, and values of the Secret where they stand in other texts, are `masked`.
+- Derived passwords, and values of the Secret where they stand in templates or reasons, are `masked`. Short words are
+  not looked for: they would be found in names, and what is rendered would be another thing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,13 +21,15 @@ from typing import Any
 from vcenter_operator.command.diff.masking import without_passwords
 from vcenter_operator.command.messages.model import Entry, without_bodies
 from vcenter_operator.common.configuration import OWN_SECRETS
-from vcenter_operator.common.messages import ManifestDelta, Statement
+from vcenter_operator.common.messages import Inventory, ManifestDelta, Statement
 
 MASKED = "masked"
 NO_SECRETS = frozenset({"namespace", "pbm_enabled", "manage_service_user_passwords"})
 """Keys of the Secret that say how something is rendered, and nothing that anybody must not know."""
 _SHORTEST = 6
-"""A shorter value is not looked for in texts, where it would stand by accident."""
+_WORD = re.compile(r"[a-z0-9]+([-._/][a-z0-9]+)*")
+_SHORTEST_WORD = 16
+"""Values that are shorter are not looked for in texts: a word as names have it (`qa-de-1`), or anything else."""
 _KEPT_OF_METADATA = ("name", "namespace", "labels", "uid", "resourceVersion", "generation")
 
 Resource = Mapping[str, Any]
@@ -49,7 +53,7 @@ class Redaction:
         statement = entry.statement
         if isinstance(statement, ManifestDelta):
             statement = self._delta(statement)
-        return replace(entry, statement=None if statement is None else self._texts(statement))
+        return replace(entry, statement=None if statement is None else self._reasons(statement))
 
     def secret(self) -> dict[str, str]:
         """The values as they leave; of those that no template sees only the seed, which there has to be."""
@@ -60,8 +64,7 @@ class Redaction:
         """A template, or the ConfigMap of the cells."""
         metadata = {name: value for name, value in resource["metadata"].items() if name in _KEPT_OF_METADATA}
         content = {name: value for name, value in resource.items() if name not in ("metadata", "status")}
-        found: dict[str, Any] = self._masked({**content, "metadata": metadata})
-        return found
+        return {**self._masked(content), "metadata": metadata}
 
     def _delta(self, delta: ManifestDelta) -> ManifestDelta:
         index = {
@@ -73,19 +76,23 @@ class Redaction:
     def _digest(self, digest: str) -> str:
         return hmac.digest(self.key, digest.encode(), "sha256").hex()
 
-    def _texts(self, statement: Statement) -> Statement:
-        update = {}
-        for name in ("clusters", "unknown"):
-            if (facts := getattr(statement, name, None)) is not None:
-                update[name] = tuple(fact.model_copy(update=self._masked(_texts_of(fact))) for fact in facts)
-        return statement.model_copy(update=update)
+    def _reasons(self, statement: Statement) -> Statement:
+        if not isinstance(statement, Inventory | ManifestDelta):
+            return statement
+        unknown = [each.model_copy(update={"reason": self._masked(each.reason)}) for each in statement.unknown]
+        return statement.model_copy(update={"unknown": tuple(unknown)})
 
     def _masked(self, value: Any) -> Any:
-        return without_passwords(_replaced(value, self._known()))
+        return without_passwords(_replaced(value, self._known()), MASKED)
 
     def _known(self) -> list[str]:
-        values = (value for key, value in self.values.items() if key not in self.clear)
-        return sorted({value for value in values if len(value) >= _SHORTEST}, key=len, reverse=True)
+        """The longest first, since one may be part of another."""
+        values = {value for key, value in self.values.items() if key not in self.clear and _is_looked_for(value)}
+        return sorted(values, key=len, reverse=True)
+
+
+def _is_looked_for(value: str) -> bool:
+    return len(value) >= (_SHORTEST_WORD if _WORD.fullmatch(value) else _SHORTEST)
 
 
 def masked_value(text: str) -> str:
@@ -108,11 +115,6 @@ def _form(value: Any) -> Any:
         case list():
             return [_form(each) for each in value]
     return MASKED
-
-
-def _texts_of(fact: Any) -> dict[str, str]:
-    fields = ((name, getattr(fact, name)) for name in type(fact).model_fields)
-    return {name: value for name, value in fields if type(value) is str}
 
 
 def _replaced(value: Any, known: Iterable[str]) -> Any:
