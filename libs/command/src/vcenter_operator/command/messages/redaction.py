@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vcenter_operator.command.diff.masking import without_passwords
@@ -29,7 +29,7 @@ NO_SECRETS = frozenset({"namespace", "pbm_enabled", "manage_service_user_passwor
 _SHORTEST = 6
 _WORD = re.compile(r"[a-z0-9]+([-._/][a-z0-9]+)*")
 _SHORTEST_WORD = 16
-"""Values that are shorter are not looked for in texts: a word as names have it (`qa-de-1`), or anything else."""
+"""What is shorter is not looked for in texts; a word as names have it (`qa-de-1`) has to be longer than anything else."""
 _KEPT_OF_METADATA = ("name", "namespace", "labels", "uid", "resourceVersion", "generation")
 
 Resource = Mapping[str, Any]
@@ -39,9 +39,9 @@ Resource = Mapping[str, Any]
 class Redaction:
     """Masks for one file. `values` are those of the Secret, `clear` the keys that are no secrets."""
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     clear: frozenset[str]
-    key: bytes
+    key: bytes = field(repr=False)
 
     @classmethod
     def of(cls, values: Mapping[str, str], clear: Collection[str] = ()) -> Redaction:
@@ -87,12 +87,13 @@ class Redaction:
 
     def _known(self) -> list[str]:
         """The longest first, since one may be part of another."""
-        values = {value for key, value in self.values.items() if key not in self.clear and _is_looked_for(value)}
+        values = {value for key, value in self.values.items() if key not in self.clear and _is_looked_for(key, value)}
         return sorted(values, key=len, reverse=True)
 
 
-def _is_looked_for(value: str) -> bool:
-    return len(value) >= (_SHORTEST_WORD if _WORD.fullmatch(value) else _SHORTEST)
+def _is_looked_for(key: str, value: str) -> bool:
+    word = key not in OWN_SECRETS and _WORD.fullmatch(value)
+    return len(value) >= (_SHORTEST_WORD if word else _SHORTEST)
 
 
 def masked_value(text: str) -> str:
