@@ -29,7 +29,7 @@ NO_SECRETS = frozenset({"namespace", "pbm_enabled", "manage_service_user_passwor
 _SHORTEST = 6
 _WORD = re.compile(r"[a-z0-9]+([-._/][a-z0-9]+)*")
 _SHORTEST_WORD = 16
-"""What is shorter is not looked for in texts; a word as names have it (`qa-de-1`) has to be longer than anything else."""
+"""What is shorter is not looked for in texts. Words as names have them (`qa-de-1`) have to be longer."""
 _KEPT_OF_METADATA = ("name", "namespace", "labels", "uid", "resourceVersion", "generation")
 
 Resource = Mapping[str, Any]
