@@ -23,7 +23,6 @@ OTHER_EACH_TIME = {
     r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "ID",
     r"\bserial \d+": "serial N",
     r"\b\d+\.\d+\b": "REVISION",
-    r"said \d+ times": "said N times",
     r" +": " ",
 }
 
@@ -52,6 +51,9 @@ def steps() -> list[Step]:
 
 
 def normal(line: str) -> str:
+    """Without what is another each time; how often something was said is told or not."""
+    if re.match(r" +said \d+ times", line):
+        return ""
     for pattern, word in OTHER_EACH_TIME.items():
         line = re.sub(pattern, word, line)
     return line.strip()
@@ -59,7 +61,7 @@ def normal(line: str) -> str:
 
 def missing(says: list[str], said: list[str]) -> str | None:
     """The first line that stands in the walk-through and was not said; `...` stands for any lines."""
-    left, any_number = [normal(line) for line in said if line.strip()], False
+    left, any_number = list(filter(None, map(normal, said))), False
     for line in filter(None, map(normal, says)):
         if line == "...":
             any_number = True
