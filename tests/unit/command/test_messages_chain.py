@@ -70,7 +70,8 @@ def test_a_chain_goes_on_by_the_correlation_and_back_by_what_was_made_from_what(
     elsewhere = zone(2, host="vc-b-0.cc.qa-de-1.cloud.sap")
     history = facts(dns, found_there, rendered, edited, dns.repeated(), elsewhere)
     assert of_chain(history, dns.trace.correlation_id) == [dns, found_there, rendered]
-    assert of_chain(history, rendered.trace.message_id[:12]) == [dns, found_there, rendered]
+    for each in (dns, found_there, rendered):
+        assert of_chain(history, each.trace.message_id[:12]) == [dns, found_there, rendered]
     assert of_chain(history, edited.trace.message_id) == [dns, found_there, edited]
     assert of_chain(history, "vc-a-0") == of_chain(history, HOST) == [dns, found_there, edited]
     assert of_chain(history, "vc-b-0") == [elsewhere]
