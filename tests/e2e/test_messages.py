@@ -20,7 +20,7 @@ from vcenter_operator.common import labels
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.publishing import message_of
-from vcenter_operator.common.bus.rabbitmq.topology import Names, Queue
+from vcenter_operator.common.bus.rabbitmq.topology import Exchange, Names, Queue
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.masterpassword import derive_password
 from vcenter_operator.common.messages import DnsChange, Stage
@@ -49,6 +49,25 @@ async def counts(url: str) -> dict[str, int]:
             if isinstance(item, Queue):
                 found[item.name] = (await underlay.queue_declare(item.name, passive=True)).message_count or 0
     return found
+
+
+async def spy(url: str) -> None:
+    """A queue that whatever is published from now on goes to as well."""
+    stages = [(stage, number) for stage in Stage for number in range(TOPOLOGY.partitions_of(stage))]
+    keys = {key for stage, number in stages for key in (str(number), NAMES.resync_key(stage, number))}
+    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+        queue = await channel.declare_queue("spy", durable=True)
+        for item in NAMES.everything():
+            if isinstance(item, Exchange):
+                for key in keys:
+                    await queue.bind(item.name, key)
+
+
+async def overheard(url: str) -> int:
+    """How many messages were published since."""
+    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+        underlay = await channel.get_underlay_channel()
+        return (await underlay.queue_declare("spy", passive=True)).message_count or 0
 
 
 def quiet(region: Region) -> dict[str, int]:
@@ -157,6 +176,7 @@ def shown(region: Region, chain: list[dict[str, Any]], first: dict[str, Any]) ->
 def replayed_dry(region: Region, chain: list[dict[str, Any]], first: dict[str, Any]) -> None:
     """In this process, dry: nothing is said to anybody else, and nothing written."""
     before, objects = quiet(region), written(region)
+    asyncio.run(spy(region.amqp_url))
     again = messages(region, "replay", "vc-a-0", "--through", "renderer", "--through", "applier")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "as it was said" in again.stdout
@@ -168,8 +188,11 @@ def replayed_dry(region: Region, chain: list[dict[str, Any]], first: dict[str, A
     read = messages(region, "replay", chain[0]["messageId"], "--through", "collector")
     assert read.returncode == 0, read.stdout + read.stderr
     assert "states: 2 clusters" in read.stdout
+    assert asyncio.run(overheard(region.amqp_url)) == 0
     assert quiet(region) == before
     assert written(region) == objects
+    assert messages(region, "resync", "vc-a-0", "--yes").returncode == 0
+    assert asyncio.run(overheard(region.amqp_url)) > 0, "nothing is overheard, whatever is published"
 
 
 def exported(region: Region, chain: list[dict[str, Any]], folder: Path) -> str:
