@@ -31,5 +31,14 @@ class Nowhere:
         """Nothing."""
         return []
 
+    @property
+    def connected(self) -> bool:
+        """Always: there is nothing to lose."""
+        return True
+
+    def stopped(self) -> list[str]:
+        """Nothing is owned."""
+        return []
+
     async def close(self) -> None:
         """Nothing is open."""

@@ -68,4 +68,7 @@ class Access:
             raise ConfigurationError(
                 f"{PREFIX}BUS: in one process there is no archive of messages and nothing outlives it: name a RabbitMQ"
             )
-        return Endpoint.parse(url, self.settings.heartbeat, self.settings.bus_ca)
+        settings = self.settings
+        return Endpoint.parse(
+            url, settings.heartbeat, settings.bus_ca, settings.bus_certificate, settings.bus_certificate_key
+        )

@@ -59,7 +59,7 @@ async def request(endpoint: Endpoint, names: Names, wanted: Sequence[ResyncReque
         channel = await link.channel(confirms=True)
         for one in wanted:
             try:
-                await confirmed(channel, names.resync, names.resync_key(one.stage, one.partition), message_of(one))
+                await confirmed(link, channel, names.resync(one.stage), str(one.partition), message_of(one))
             except Unroutable:
                 unheard.append(one.stage)
     return unheard
