@@ -13,6 +13,7 @@ import yaml
 from tests.unit.command.statements import BEGAN, HOST, TEMPLATE, delta, inventory, object_of, said, unit, zone
 from vcenter_operator.command.messages.recording import Recording, read_recording, unpack
 from vcenter_operator.command.messages.redaction import Redaction, masked_value
+from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.masterpassword import derive_password
 from vcenter_operator.common.messages import ManifestDelta, Unknown
@@ -34,6 +35,9 @@ VALUES = {
     "limits": '{"memory": 4096, "hosts": ["esx-1.example.org"], "on": true, "none": null}',
     "image_version": "2026.2",
     "pbm_enabled": '"true"',
+    "dns_ip": "192.0.2.53",
+    "dns_port": "5353",
+    "vcenter_thumbprints": "{}",
 }
 PLAINTEXTS = ("hunter2", "dHNpZy1zZWNyZXQ", SEED, PASSWORD, VALUES["bus_key"], "token-0123456789", "esx-1", "4096")
 WHERE = Surroundings("monsoon3", "qa-de-1", "cc.qa-de-1.cloud.sap", incluster=False)
@@ -117,7 +121,12 @@ def test_values_keep_their_form_and_those_that_are_no_secrets_can_be_kept() -> N
         "limits": '{"memory": 1, "hosts": ["masked"], "on": true, "none": null}',
         "image_version": "2026.2",
         "pbm_enabled": '"true"',
+        "dns_ip": "192.0.2.53",
+        "dns_port": "5353",
+        "vcenter_thumbprints": "{}",
     }
+    # What is unpacked is a Secret that the operator takes.
+    Configuration.parse({**secret, "bus_key": VALUES["bus_key"]})
     assert masked_value("17") == "1"
     assert masked_value("[" * 100_000) == "masked"
 

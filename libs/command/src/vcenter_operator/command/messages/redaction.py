@@ -24,8 +24,10 @@ from vcenter_operator.common.configuration import OWN_SECRETS
 from vcenter_operator.common.messages import Inventory, ManifestDelta, Statement
 
 MASKED = "masked"
-NO_SECRETS = frozenset({"namespace", "pbm_enabled", "manage_service_user_passwords"})
-"""Keys of the Secret that say how something is rendered, and nothing that anybody must not know."""
+NO_SECRETS = frozenset(
+    {"namespace", "pbm_enabled", "manage_service_user_passwords", "dns_ip", "dns_port", "vcenter_thumbprints"}
+)
+"""Keys of the Secret that the operator itself reads, so that they have to be of their form, and that are no secrets."""
 _SHORTEST = 6
 _WORD = re.compile(r"[a-z0-9]+([-._/][a-z0-9]+)*")
 _SHORTEST_WORD = 16
