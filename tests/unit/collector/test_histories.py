@@ -217,7 +217,7 @@ class Histories(RuleBasedStateMachine):
             unit: self.holders.get(unit, set()) for unit in unknown
         }
         # What was out of the convention is read for the first time when it is back.
-        going_on = {cluster.moid for cluster in (*inventory.clusters, *inventory.unknown)}
+        going_on = {each.moid for each in inventory.clusters} | {each.moid for each in inventory.unknown}
         self.rests = {moid: rests for moid, rests in self.rests.items() if moid in going_on}
 
     def _check_gone(self, unit: Unit, moid: str) -> None:
