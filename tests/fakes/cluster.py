@@ -12,6 +12,9 @@ from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, Plac
 from vcenter_operator.common import labels
 from vcenter_operator.common.identity import ObjectId
 
+OURS = "as applied"
+"""The fields of an object that are ours, where nobody else took one."""
+
 
 @dataclass(frozen=True)
 class Write:
@@ -36,12 +39,17 @@ class SimulatedCluster:
         self._namespace = namespace
         self._count = itertools.count(1)
 
-    def put(self, object_id: ObjectId, metadata: Mapping[str, Any], *, anew: bool = False) -> Observed:
-        """Makes the object be so, whoever's it is; with a new uid where it did not exist, or `anew`."""
+    def put(
+        self, object_id: ObjectId, metadata: Mapping[str, Any], *, anew: bool = False, fields: str = ""
+    ) -> Observed:
+        """Makes the object be so, whoever's it is; with a new uid where it did not exist, or `anew`.
+
+        `fields`: those of ours that it has.
+        """
         before = None if anew else self.objects.get(object_id)
         version = str(next(self._count))
         stored = {**metadata, "uid": before.uid if before else f"uid-{version}", "resourceVersion": version}
-        one = observe(object_id, stored, namespace=self._namespace, hosts=[], ours=True)
+        one = observe(object_id, stored, namespace=self._namespace, hosts=[], ours=True, fields=fields)
         self.metadata[object_id], self.objects[object_id] = stored, one
         return one
 
@@ -80,7 +88,7 @@ class SimulatedCluster:
         before = self._unless_changed(object_id, current)
         self._write(host, "update" if before else "create", object_id, before, manifest["metadata"], guard)
         finalizers = (self.metadata.get(object_id) or {}).get("finalizers")
-        return self.put(object_id, {**manifest["metadata"], "finalizers": finalizers})
+        return self.put(object_id, {**manifest["metadata"], "finalizers": finalizers}, fields=OURS)
 
     async def delete(self, current: Observed, guard: Guard) -> None:
         """See `Cluster.delete`."""
@@ -131,7 +139,7 @@ class SimulatedCluster:
             "annotations": {name: value for name, value in merged.items() if value is not None},
         }
         self._write(actor, action, current.id, before, edited, guard)
-        self.put(current.id, edited)
+        self.put(current.id, edited, fields=current.fields)
 
     def _unless_changed(self, object_id: ObjectId, current: Observed | None) -> Observed | None:
         there = self.objects.get(object_id)

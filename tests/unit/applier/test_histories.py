@@ -16,16 +16,17 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.applier.history import CLUSTERS, HOSTS, NAMES, ZONES, Region
+from tests.unit.applier.history import Region
+from tests.unit.applier.truth import CLUSTERS, HOSTS, NAMES, ZONES
 from vcenter_operator.common import labels
-from vcenter_operator.common.record.orders import Orders, PolicyName, WhenGone
+from vcenter_operator.common.record.orders import PolicyName, WhenGone
 
 Step = tuple[str, int, int, int]
 Happening = Callable[[Region, str, int], None]
 
 
 def cluster_comes_or_goes(region: Region, host: str, which: int) -> None:
-    clusters = region.vcenters[host].clusters
+    clusters = region.truth.vcenters[host].clusters
     name = CLUSTERS[which % len(CLUSTERS)]
     if clusters.pop(name, None) is None:
         clusters[name] = 0
@@ -36,22 +37,22 @@ def cluster_moves(region: Region, host: str, which: int) -> None:
     other = next(each for each in HOSTS if each != host)
     name = CLUSTERS[which % len(CLUSTERS)]
     if which % 2:
-        region.vcenters[host].clusters.pop(name, None)
-    region.vcenters[other].clusters.setdefault(name, 0)
+        region.truth.vcenters[host].clusters.pop(name, None)
+    region.truth.vcenters[other].clusters.setdefault(name, 0)
 
 
 def cluster_is_unreadable(region: Region, host: str, which: int) -> None:
-    region.vcenters[host].unreadable ^= {CLUSTERS[which % len(CLUSTERS)]}
+    region.truth.vcenters[host].unreadable ^= {CLUSTERS[which % len(CLUSTERS)]}
 
 
 def cluster_changes(region: Region, host: str, which: int) -> None:
-    clusters = region.vcenters[host].clusters
+    clusters = region.truth.vcenters[host].clusters
     if (name := CLUSTERS[which % len(CLUSTERS)]) in clusters:
         clusters[name] += 1
 
 
 def inventory_reads_empty(region: Region, host: str, which: int) -> None:
-    clusters = region.vcenters[host].clusters
+    clusters = region.truth.vcenters[host].clusters
     if clusters:
         clusters.clear()
     else:
@@ -60,14 +61,14 @@ def inventory_reads_empty(region: Region, host: str, which: int) -> None:
 
 def vcenter_comes_or_goes(region: Region, host: str, which: int) -> None:
     del which
-    region.zone_changes(host, present=not region.vcenters[host].present)
+    region.zone_changes(host, present=not region.truth.vcenters[host].present)
 
 
 def vcenter_is_given_up(region: Region, host: str, which: int) -> None:
     """It goes, and its objects are to go with it."""
-    if region.vcenters[host].present:
+    if region.truth.vcenters[host].present:
         region.zone_changes(host, present=False)
-    region.orders[host] = region.orders[host].model_copy(update={"when_gone": WhenGone.DELETE})
+    region.say(host, when_gone=WhenGone.DELETE)
     region.state(host)
     region.deliver(host, -1)
     region.now += timedelta(hours=12 * (which % 4))
@@ -75,43 +76,43 @@ def vcenter_is_given_up(region: Region, host: str, which: int) -> None:
 
 def template_is_edited(region: Region, host: str, which: int) -> None:
     del host
-    region.edited()
-    template = region.templates[NAMES[which % 3]]
+    region.truth.edited()
+    template = region.truth.templates[NAMES[which % 3]]
     template.shape, template.generation = which % 4, template.generation + 1
 
 
 def template_fails(region: Region, host: str, which: int) -> None:
     del host
-    region.edited()
-    template = region.templates[NAMES[which % 3]]
+    region.truth.edited()
+    template = region.truth.templates[NAMES[which % 3]]
     template.failing ^= {(*CLUSTERS, *ZONES)[which % 7]}
     template.generation += 1
 
 
 def template_is_unusable(region: Region, host: str, which: int) -> None:
     del host
-    region.edited()
-    template = region.templates[NAMES[which % 3]]
+    region.truth.edited()
+    template = region.truth.templates[NAMES[which % 3]]
     template.unusable, template.generation = not template.unusable, template.generation + 1
 
 
 def template_comes_or_goes(region: Region, host: str, which: int) -> None:
     del host
-    region.edited()
-    template = region.templates[NAMES[which % 3]]
+    region.truth.edited()
+    template = region.truth.templates[NAMES[which % 3]]
     template.exists = not template.exists
 
 
 def template_is_suspended(region: Region, host: str, which: int) -> None:
     del host
-    region.edited()
-    template = region.templates[NAMES[which % 3]]
+    region.truth.edited()
+    template = region.truth.templates[NAMES[which % 3]]
     template.suspended = not template.suspended
 
 
 def inputs_change(region: Region, host: str, which: int) -> None:
     del host, which
-    region.inputs += 1
+    region.truth.inputs += 1
 
 
 def a_person_orders(region: Region, host: str, which: int) -> None:
@@ -126,7 +127,7 @@ def a_person_orders(region: Region, host: str, which: int) -> None:
         ("adopt", True),
         ("adopt", None),
     ][which % 9]
-    region.orders[host] = Orders.model_validate(region.orders[host].model_dump() | {name: value})
+    region.say(host, **{name: value})
 
 
 def a_person_approves(region: Region, host: str, which: int) -> None:
@@ -138,7 +139,7 @@ def a_person_approves(region: Region, host: str, which: int) -> None:
 def a_person_repeats_an_old_word(region: Region, host: str, which: int) -> None:
     """It was shown once, and is said although something else is held now, or nothing, or the same again."""
     if digests := region.digests[host]:
-        region.orders[host] = region.orders[host].model_copy(update={"approve": digests[which % len(digests)]})
+        region.say(host, approve=digests[which % len(digests)])
         region.approve(host, digests[which % len(digests)])
         region.look(host)
 
@@ -146,7 +147,7 @@ def a_person_repeats_an_old_word(region: Region, host: str, which: int) -> None:
 def a_stranger_makes_or_removes_an_object(region: Region, host: str, which: int) -> None:
     del host
     name = CLUSTERS[which % len(CLUSTERS)]
-    object_id = region.templates["nova"].yields("nova", name)[0]
+    object_id = region.truth.templates["nova"].yields("nova", name)[0]
     standing = region.cluster.objects.get(object_id)
     if standing is None:
         region.cluster.put(object_id, {"name": object_id.name, "labels": {"app": "theirs"}})
@@ -158,7 +159,9 @@ def the_deployed_operator_applies_an_object(region: Region, host: str, which: in
     """One of ours, which is as its own again by that, or one that is not there: wanted now, later or never."""
     name = CLUSTERS[which % len(CLUSTERS)]
     mine = [one for one in region.cluster.objects.values() if one.host == host and not one.terminating]
-    object_id = mine[which % len(mine)].id if mine and which % 2 else region.templates["nova"].yields("nova", name)[0]
+    object_id = (
+        mine[which % len(mine)].id if mine and which % 2 else region.truth.templates["nova"].yields("nova", name)[0]
+    )
     standing = region.cluster.objects.get(object_id)
     if standing is None or not standing.terminating:
         owner = {"apiVersion": labels.API_VERSION, "kind": labels.TEMPLATE_KIND, "name": "nova", "uid": "u"}
@@ -167,21 +170,25 @@ def the_deployed_operator_applies_an_object(region: Region, host: str, which: in
 
 
 def somebody_touches_an_object(region: Region, host: str, which: int) -> None:
-    """Deletes it, makes it anew, gives it a finalizer, or takes an annotation off."""
+    """Deletes it, makes it anew, gives it a finalizer, puts an annotation on, or edits a field of ours."""
     mine = [one for one in region.cluster.objects.values() if one.host == host and not one.terminating]
     if not mine:
         return
     one = mine[which % len(mine)]
     metadata = region.cluster.metadata[one.id]
-    match which % 4:
+    match which % 5:
         case 0:
             region.cluster.remove(one.id)
         case 1:
             region.cluster.put(one.id, metadata, anew=True)
         case 2:
-            region.cluster.put(one.id, {**metadata, "finalizers": ["a/b"]})
+            region.cluster.put(one.id, {**metadata, "finalizers": ["a/b"]}, fields=one.fields)
         case 3:
-            region.cluster.put(one.id, {**metadata, "annotations": {**metadata["annotations"], "x": "y"}})
+            region.cluster.put(
+                one.id, {**metadata, "annotations": {**metadata["annotations"], "x": "y"}}, fields=one.fields
+            )
+        case 4:
+            region.edit_by_hand(one.id)
 
 
 def time_passes(region: Region, host: str, which: int) -> None:
@@ -212,6 +219,24 @@ def the_server_fails(region: Region, host: str, which: int) -> None:
 def a_process_will_die(region: Region, host: str, which: int) -> None:
     del host
     region.die_after = which % 6
+
+
+def the_server_refuses_what_is_named_so(region: Region, host: str, which: int) -> None:
+    """And takes it again later on."""
+    del host
+    region.refusing = None if region.refusing else (*NAMES, *CLUSTERS)[which % 8]
+
+
+def manifests_are_not_sent(region: Region, host: str, which: int) -> None:
+    """Until they are asked for; or are, as usual."""
+    del host, which
+    region.wordless = not region.wordless
+
+
+def the_record_is_read_as_it_was(region: Region, host: str, which: int) -> None:
+    del which
+    if host in region.store.records:
+        region.store.lagging[host] = region.store.records[host]
 
 
 def all_restart(region: Region, host: str, which: int) -> None:
@@ -247,6 +272,9 @@ HAPPENINGS: dict[str, Happening] = {
         a_renderer_is_behind,
         the_server_fails,
         a_process_will_die,
+        the_server_refuses_what_is_named_so,
+        manifests_are_not_sent,
+        the_record_is_read_as_it_was,
         all_restart,
     )
 }
@@ -261,6 +289,7 @@ _LOSSES = (
         "time_passes",
         "the_server_fails",
         "a_process_will_die",
+        "the_record_is_read_as_it_was",
         "all_restart",
     ),
 )
@@ -305,7 +334,6 @@ def check(history: list[Step]) -> None:
     with structlog.testing.capture_logs():
         region = lived(history)
         region.rest()
-        region.check_rest()
 
 
 @histories
