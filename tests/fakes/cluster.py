@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed, observe
 from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, Place
@@ -30,7 +31,7 @@ class Write:
 class SimulatedCluster:
     """Keeps the port `Cluster`. `witness` sees each write once its preconditions held, and may raise."""
 
-    dry_run: ClassVar[bool] = False
+    dry_run: bool = False
 
     def __init__(self, namespace: str, witness: Callable[[Write], None] = lambda _: None) -> None:
         self.witness = witness
@@ -158,3 +159,13 @@ class SimulatedCluster:
     ) -> None:
         guard()
         self.witness(Write(actor, action, object_id, before, metadata))
+
+
+class TriedCluster(SimulatedCluster):
+    """A dry run on another cluster: what is there now, and writes that are lost."""
+
+    dry_run = True
+
+    def __init__(self, cluster: SimulatedCluster, namespace: str) -> None:
+        super().__init__(namespace)
+        self.objects, self.metadata = dict(cluster.objects), copy.deepcopy(cluster.metadata)

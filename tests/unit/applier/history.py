@@ -12,17 +12,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from tests.fakes.cluster import SimulatedCluster, Write
+from tests.fakes.cluster import SimulatedCluster, TriedCluster, Write
 from tests.unit.applier.given import NOW, OWN
 from tests.unit.applier.judging import Judge, Violation
 from tests.unit.applier.process import Process, Records
 from tests.unit.applier.truth import HOSTS, Said, Truth
 from vcenter_operator.applier.core.decisions import Instance, Plan, Policy
 from vcenter_operator.applier.core.outcome import Outcome
+from vcenter_operator.applier.ports import OnPlan
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision
 from vcenter_operator.common.record.orders import Orders
-from vcenter_operator.common.record.port import Applied, Discovered
+from vcenter_operator.common.record.overlay import Overlay
+from vcenter_operator.common.record.port import Applied, Discovered, Store
 
 T = TypeVar("T")
 POLICY = Policy(gone_after=timedelta(days=1))
@@ -53,7 +55,7 @@ class Region:
         self.writes = 0
         self._effects = 0
         self._violation: Violation | None = None
-        self.process = self._started()
+        self.process = self._started(self.store, self.cluster, self._tell)
 
     # What happens
 
@@ -96,7 +98,7 @@ class Region:
         self.process.kill()
         self.die_after = None
         self.store.read_back(self.now)
-        self.process = self._started()
+        self.process = self._started(self.store, self.cluster, self._tell)
 
     def approve(self, host: str, word: str | None = None) -> None:
         """A person repeats what the record shows, and means what was listed; `word`: if it is that."""
@@ -113,14 +115,25 @@ class Region:
         one = self.cluster.put(object_id, self.cluster.metadata[object_id], fields="as edited")
         self.cluster.objects[object_id] = replace(one, editor="kubectl-edit")
 
+    def try_out(self, host: str) -> None:
+        """A dry run of the newest that was said, beside the process."""
+        if not self.ever[host]:
+            return
+        before = dict(self.cluster.objects), dict(self.store.records), self.store.writes[:]
+        trial = TriedCluster(self.cluster, OWN)
+        tried = self._started(Overlay(self.store), trial, lambda *_: None)
+        tried.handle(list(self.ever[host].values())[-1].delta)
+        if (dict(self.cluster.objects), dict(self.store.records), self.store.writes) != before:
+            raise Violation("a dry run wrote")
+
     def applied(self, host: str) -> Applied | None:
         """The applier's section of the record."""
         return self.store.records[host].applied if host in self.store.records else None
 
     # What the applier does
 
-    def _started(self) -> Process:
-        return Process(self.store, self.cluster, POLICY, lambda: self.now, ask=self._ask, on_plan=self._tell)
+    def _started(self, store: Store, cluster: SimulatedCluster, on_plan: OnPlan) -> Process:
+        return Process(store, cluster, POLICY, lambda: self.now, ask=self._ask, on_plan=on_plan)
 
     def _current(self, host: str) -> Said:
         delta = self.process.acts_on(host)

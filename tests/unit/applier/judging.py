@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from tests.fakes.cluster import OURS, SimulatedCluster, Write
 from tests.unit.applier.process import Records
@@ -14,6 +15,8 @@ from vcenter_operator.common import labels
 from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.record.orders import Orders, PolicyName, WhenGone
 
+THEIRS = "theirs"
+"""The label `app` of a stranger's object."""
 _HOUR = timedelta(hours=1)
 
 
@@ -35,12 +38,17 @@ class Judge:
         self._most: dict[str, list[tuple[datetime, int]]] = {host: [] for host in HOSTS}
         self._losing: set[Unit] = set()
         """The clusters that went without a word in the present piece of work."""
+        self._held: frozenset[ObjectId] = frozenset()
+        """What the record showed as waiting for a person's word before the present piece of work."""
         self._planned = False
+        self._acted_on: dict[str, tuple[Any, ...]] = {}
+        """The newest of each part that anything was written by."""
 
     def begin(self, host: str) -> None:
         """A piece of work for a vCenter: a statement, or a look."""
-        del host
         self._losing, self._planned = set(), False
+        record = self._store.records.get(host)
+        self._held = frozenset(record.applied.held if record and record.applied else ())
 
     def planned(self, host: str, said: Said, now: datetime) -> None:
         """Before the first write of a piece of work, or at its end: words that something has overtaken are void."""
@@ -64,6 +72,7 @@ class Judge:
         """One write. Raises Violation."""
         self.planned(write.actor, said, now)
         orders, before = self._store.orders(write.actor), write.before
+        self._newest(write, said)
         self._allowed(write, said, orders)
         if write.action in ("create", "update"):
             _ensure(write.id in said.expected, f"nobody wants it: {write}")
@@ -79,6 +88,14 @@ class Judge:
         elif before is None or before.host != write.actor:
             self._ledger[write.actor].append((now, -1))
 
+    def _newest(self, write: Write, said: Said) -> None:
+        made_from = said.delta.provenance
+        parts = (made_from.zone.revision, made_from.inventory, made_from.templates, made_from.config)
+        before = self._acted_on.get(write.actor, parts)
+        older = any(part < newest for part, newest in zip(parts, before, strict=True))
+        _ensure(not older, f"by what is older, in one part at least, than what was acted on: {write}")
+        self._acted_on[write.actor] = parts
+
     def _allowed(self, write: Write, said: Said, orders: Orders) -> None:
         """By what people say."""
         _ensure(orders.policy is not PolicyName.OBSERVE, f"written while observing: {write}")
@@ -90,6 +107,8 @@ class Judge:
 
     def _of_whom(self, write: Write, before: Observed, said: Said) -> None:
         """By whose the object is, and what is known of it."""
+        theirs = (self._cluster.metadata[before.id].get("labels") or {}).get("app") == THEIRS
+        _ensure(not theirs, f"a stranger's object: {write}")
         if before.adoptable:
             _ensure(write.action == "update", f"an object of the deployed operator: {write}")
             return
@@ -121,14 +140,14 @@ class Judge:
         self._losing |= {one.unit} if one.unit.cluster else set()
         ledger = self._ledger[host] = [(at, count) for at, count in self._ledger[host] if now - at < _HOUR]
         ledger.append((now, 1))
-        gone = most_gone = 0
+        gone = 0
         for _, count in ledger:
             gone = max(0, gone + count)
-            most_gone = gone
         most = max(owned for at, owned in self._most[host] if now - at < _HOUR)
-        most = max(most, len(self._owned(host)) + most_gone)
-        within = self._policy.budget.allows(most_gone, most)
-        _ensure(len(self._losing) <= 1 or within, f"{most_gone} of {most} objects go without a person's word: {one}")
+        most = max(most, len(self._owned(host)) + gone)
+        within = self._policy.budget.allows(gone, most)
+        _ensure(len(self._losing) <= 1 or one.id not in self._held, f"it was held, and goes without a word: {one}")
+        _ensure(len(self._losing) <= 1 or within, f"{gone} of {most} objects go without a person's word: {one}")
 
     def _in_its_stead(self, before: Observed, object_id: ObjectId, template: str, said: Said) -> bool:
         """Whether an object is yielded instead of one, and does not stand as this vCenter's yet."""

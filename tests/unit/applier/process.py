@@ -25,7 +25,7 @@ from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage
 from vcenter_operator.common.record.document import record_of, status_with
 from vcenter_operator.common.record.orders import Orders
-from vcenter_operator.common.record.port import ABSENT, Record, Section, anybody
+from vcenter_operator.common.record.port import ABSENT, Record, Section, Store, anybody
 
 _TIMED = (asking, carrying, concluding, looking, reconciling, service)
 _RUNNER = asyncio.Runner()
@@ -104,7 +104,7 @@ class Process:
 
     def __init__(
         self,
-        store: Records,
+        store: Store,
         cluster: Cluster,
         policy: Policy,
         clock: Callable[[], datetime],

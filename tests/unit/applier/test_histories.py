@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.applier.history import Region
+from tests.unit.applier.judging import THEIRS
 from tests.unit.applier.truth import CLUSTERS, HOSTS, NAMES, ZONES
 from vcenter_operator.common import labels
 from vcenter_operator.common.record.orders import PolicyName, WhenGone
@@ -150,7 +151,7 @@ def a_stranger_makes_or_removes_an_object(region: Region, host: str, which: int)
     object_id = region.truth.templates["nova"].yields("nova", name)[0]
     standing = region.cluster.objects.get(object_id)
     if standing is None:
-        region.cluster.put(object_id, {"name": object_id.name, "labels": {"app": "theirs"}})
+        region.cluster.put(object_id, {"name": object_id.name, "labels": {"app": THEIRS}})
     elif standing.host is None:
         region.cluster.remove(object_id)
 
@@ -239,6 +240,11 @@ def the_record_is_read_as_it_was(region: Region, host: str, which: int) -> None:
         region.store.lagging[host] = region.store.records[host]
 
 
+def somebody_makes_a_dry_run(region: Region, host: str, which: int) -> None:
+    del which
+    region.try_out(host)
+
+
 def all_restart(region: Region, host: str, which: int) -> None:
     del host, which
     region.restart()
@@ -275,6 +281,7 @@ HAPPENINGS: dict[str, Happening] = {
         the_server_refuses_what_is_named_so,
         manifests_are_not_sent,
         the_record_is_read_as_it_was,
+        somebody_makes_a_dry_run,
         all_restart,
     )
 }

@@ -75,7 +75,7 @@ class TrueVCenter:
 
     present: bool = True
     clusters: dict[str, int] = field(default_factory=dict)
-    """Name to what is in it."""
+    """Name to what is in it: another version with every number, and nothing to render for with a negative one."""
     unreadable: set[str] = field(default_factory=set)
     zone: int = 1
     gone_since: datetime | None = None
@@ -91,6 +91,8 @@ class Said:
     """Templates and units that nobody could know anything about."""
     expected: Mapping[ObjectId, str]
     """What should exist, as far as that can be known, and the template that yields it."""
+    would_be: frozenset[ObjectId]
+    """What should exist if nothing had vanished from clusters that are there."""
     templates: frozenset[str]
     """Those that exist."""
     units: frozenset[Unit]
@@ -102,10 +104,12 @@ class Said:
         return template is None or unit is None or (template, unit) in self.unknown
 
     def lost(self, object_id: ObjectId, template: str | None, unit: Unit | None) -> bool:
-        """Whether an object is to go because its cluster does, or its vCenter: nobody edited anything."""
+        """Whether an object is to go because of its vCenter, its cluster or what is in it: nobody edited anything."""
         if object_id in self.expected or self.unknown_of(template, unit):
             return False
-        return not self.delta.present or (template in self.templates and unit not in self.units)
+        if not self.delta.present or object_id in self.would_be:
+            return True
+        return template in self.templates and unit not in self.units
 
 
 class Truth:
@@ -167,6 +171,7 @@ class Truth:
             delta,
             unknown=frozenset(self._truly_unknown(host, templates)) if true.present else frozenset(),
             expected=dict(self._truly_expected(host, templates)),
+            would_be=frozenset(object_id for object_id, _ in self._truly_expected(host, templates, emptied=True)),
             templates=frozenset(f"{OWN}/{name}" for name, each in templates.items() if each.exists),
             units=frozenset(
                 each for name in true.clusters for each in (unit_of(name), Unit("datacenter", az_of(name)))
@@ -212,6 +217,8 @@ class Truth:
         if what in true.failing:
             return Yield(template, unit, failure=Failure("it fails"))
         content = self.vcenters[host].clusters.get(unit.cluster, 0)
+        if content < 0:
+            return Yield(template, unit, ())
         digest = f"{host} {true.shape} {content} {self.inputs}"
         objects = []
         for object_id in true.yields(template.name, what):
@@ -244,12 +251,17 @@ class Truth:
                     if (unit.cluster or unit.availability_zone) in template.failing:
                         yield key, unit
 
-    def _truly_expected(self, host: str, templates: dict[str, TrueTemplate]) -> Iterator[tuple[ObjectId, str]]:
-        """What templates that work yield for clusters that can be read, and for their zones."""
+    def _truly_expected(
+        self, host: str, templates: dict[str, TrueTemplate], *, emptied: bool = False
+    ) -> Iterator[tuple[ObjectId, str]]:
+        """What templates that work yield for clusters that can be read, and for their zones.
+
+        `emptied`: also for clusters with nothing in them.
+        """
         true = self.vcenters[host]
         read = [name for name in true.clusters if name not in true.unreadable] if true.present else []
         for name, template in templates.items():
             if template.exists and not template.unusable:
                 for what in read if SCOPES[name] == "cluster" else {az_of(each) for each in read}:
-                    if what not in template.failing:
+                    if what not in template.failing and (emptied or true.clusters.get(what, 0) >= 0):
                         yield from ((object_id, f"{OWN}/{name}") for object_id in template.yields(name, what))
