@@ -83,15 +83,26 @@ class Region:
         if queue := self.network[host]:
             said = queue.pop(which % len(queue))
             left = self._handle(host, said)
+            if left is None:
+                self._nothing_by(lambda: self._handle(host, said))
             if again or left is not None:
                 self.network[host].append(said)
+
+    def hear(self, host: str, said: Said) -> None:
+        """Something arrives at once, whatever is under way."""
+        self.ever[host][said.delta.provenance.inventory] = said
+        self._handle(host, said)
 
     def look(self, host: str) -> None:
         """The applier looks again by itself, or because something was noticed."""
         if self.process.acts_on(host) is not None:
             said = self._current(host)
-            if self._work(host, lambda: self.process.look(host), said):
-                self._nothing_more(host, said)
+
+            def look() -> bool:
+                return self._work(host, lambda: self.process.look(host), said)
+
+            if look():
+                self._nothing_by(look)
 
     def restart(self) -> None:
         """Every applier begins with what the record says, as it is stored."""
@@ -140,10 +151,10 @@ class Region:
         assert delta is not None
         return self.ever[host][delta.provenance.inventory]
 
-    def _nothing_more(self, host: str, said: Said) -> None:
+    def _nothing_by(self, work: Callable[[], object]) -> None:
         """A plan that is applied twice is empty."""
         writes = self.writes
-        self._work(host, lambda: self.process.look(host), said)
+        work()
         if self.writes != writes:
             raise Violation(f"{self.writes - writes} writes by a plan that was applied already")
 
