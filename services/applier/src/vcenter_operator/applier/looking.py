@@ -37,6 +37,8 @@ class Looking:
         strangers = {one: seen for one, seen in state.strangers.items() if one in index and one not in objects}
         state.others = {**strangers, **known.others}
         state.hold(known.holdings)
+        if not state.look_at:  # a vCenter that is new
+            state.look_at = self._again_at(told=True)
         return True
 
     async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
@@ -52,5 +54,9 @@ class Looking:
         state.hold(replace(holdings, objects={**holdings.objects, **ours}))
         index = state.delta.index if state.delta else {}
         told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None
+        state.look_at = self._again_at(told=told)
+
+    def _again_at(self, *, told: bool) -> float:
+        """When (monotonic), depending on whether everything that matters is told of by watches."""
         every = self._relist_every if told else self._look_every
-        state.look_at = time.monotonic() + every * random.uniform(0.8, 1.2)  # noqa: S311
+        return time.monotonic() + every * random.uniform(0.8, 1.2)  # noqa: S311

@@ -60,7 +60,7 @@ class VCenterState:
     asked: dict[ObjectId, tuple[str, float]] = field(default_factory=dict)
     """Digest of the manifests that were asked for, and when (monotonic)."""
     look_at: float = 0.0
-    """When (monotonic) everything owned is looked at again."""
+    """When (monotonic) everything owned is looked at again; 0: at once, it is not even known."""
     retry_at: float = inf
     """When (monotonic) it is planned again, because something was left to be done."""
     due_at: float = inf
