@@ -98,9 +98,11 @@ class KnownCluster(SimulatedCluster):
         self._owned: defaultdict[str, dict[ObjectId, Observed]] = defaultdict(dict)
         self._scopes: dict[str, tuple[frozenset[GroupKind], frozenset[str]]] = {}
 
-    def put(self, object_id: ObjectId, metadata: Mapping[str, Any], *, anew: bool = False) -> Observed:
+    def put(
+        self, object_id: ObjectId, metadata: Mapping[str, Any], *, anew: bool = False, fields: str = ""
+    ) -> Observed:
         """See `SimulatedCluster.put`."""
-        one = super().put(object_id, metadata, anew=anew)
+        one = super().put(object_id, metadata, anew=anew, fields=fields)
         assert one.host is not None
         self._owned[one.host][object_id] = one
         del self.metadata[object_id]

@@ -22,6 +22,7 @@ from vcenter_operator.applier import reconciling
 from vcenter_operator.applier.acting import Acting
 from vcenter_operator.applier.carrying import Carrying
 from vcenter_operator.applier.core import approval, deciding, observed, policies, settling
+from vcenter_operator.applier.core import budget as budgeting
 from vcenter_operator.applier.core import plan as planning
 from vcenter_operator.applier.core.decisions import Memory, Plan
 from vcenter_operator.applier.core.plan import _Sorting
@@ -396,7 +397,7 @@ def gone_whatever(**fields: Any) -> Patch:
 
 
 def budget_whatever(**arguments: Any) -> Patch:
-    exceeded = planning.exceeded
+    exceeded = budgeting.exceeded
     return attribute(planning, "exceeded", lambda *args, **more: exceeded(*args, **{**more, **arguments}))
 
 
