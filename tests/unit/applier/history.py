@@ -41,6 +41,7 @@ class Region:
         """All that was ever said, by the inventory's revision."""
         self.store = Records(self._effect)
         self.cluster = SimulatedCluster(OWN, self._witness)
+        self._told: dict[str, tuple[str, frozenset[Instance]]] = {}
         self.shown: dict[str, tuple[str, frozenset[Instance]]] = {}
         self.digests: dict[str, list[str]] = {host: [] for host in HOSTS}
         """Every digest that was ever shown."""
@@ -168,6 +169,7 @@ class Region:
             raise self._violation
         if self.process.acts_on(host) == said.delta.model_copy(update={"manifests": {}}):
             self.judge.planned(host, said, self.now)
+        self._shows(host)
         if self.process.killed:
             self.restart()
         return done
@@ -178,9 +180,15 @@ class Region:
     def _tell(self, host: str, plan: Plan, outcome: Outcome) -> None:
         del outcome
         if plan.held_plan is not None:
-            self.shown[host] = plan.held_plan, frozenset(removal.instance for removal in plan.held)
-            if plan.held_plan not in self.digests[host]:
-                self.digests[host].append(plan.held_plan)
+            self._told[host] = plan.held_plan, frozenset(removal.instance for removal in plan.held)
+
+    def _shows(self, host: str) -> None:
+        """People see what the record has."""
+        applied = self.applied(host)
+        if applied is not None and host in self._told and applied.held_plan == self._told[host][0]:
+            self.shown[host] = self._told[host]
+            if applied.held_plan not in self.digests[host]:
+                self.digests[host].append(applied.held_plan)
 
     def _witness(self, write: Write) -> None:
         self.writes += 1
