@@ -15,6 +15,7 @@ from vcenter_operator.common.record.port import (
     RecordedCluster,
     RefusedLogins,
     Rendered,
+    RolledOut,
     Section,
 )
 
@@ -60,6 +61,7 @@ APPLIED = Applied(
     objects=17,
     fields="0123456789abcdef",
     last_change=NOW,
+    rollouts={"monsoon3/nova": RolledOut(version=2**47, checked="ok", changes=3, deployments=1, applied="ok")},
     conditions=(
         Condition(type="Applied", status="True", reason="AsStated"),
         Condition(type="DeletionHeld", status="True", reason="BeyondBudget", message="1 deletion is held"),

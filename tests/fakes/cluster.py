@@ -91,6 +91,17 @@ class SimulatedCluster:
         finalizers = (self.metadata.get(object_id) or {}).get("finalizers")
         return self.put(object_id, {**manifest["metadata"], "finalizers": finalizers}, fields=OURS)
 
+    async def check(
+        self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> None:
+        """See `Cluster.check`."""
+        self._unless_changed(object_id, current)
+        guard()
+
+    async def deployments(self, host: str, namespaces: Collection[str]) -> dict[ObjectId, Mapping[str, Any]]:
+        """See `Cluster.deployments`: there is no more than metadata."""
+        return {}
+
     async def delete(self, current: Observed, guard: Guard) -> None:
         """See `Cluster.delete`."""
         if current.id not in self.objects:

@@ -31,7 +31,7 @@ class MemoryStore:
         assert section is not None
         return section
 
-    async def list(self) -> list[Record]:
+    async def list(self, *, fresh: bool = True) -> list[Record]:
         self._fail()
         return list(self.records.values())
 

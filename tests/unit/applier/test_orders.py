@@ -41,8 +41,8 @@ class Spoken:
     def _with(self, record: Record) -> Record:
         return record.model_copy(update={"orders": self.orders, "version": f"{record.version}+{self.said}"})
 
-    async def list(self) -> list[Record]:
-        return [self._with(record) for record in await self.base.list()]
+    async def list(self, *, fresh: bool = True) -> list[Record]:
+        return [self._with(record) for record in await self.base.list(fresh=fresh)]
 
     async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         record = await self.base.get(host, fresh=fresh)

@@ -169,8 +169,8 @@ async def test_a_record_that_others_write_at_the_same_time_is_read_again(region:
         def __init__(self) -> None:
             self.left = 2
 
-        async def list(self) -> list[Record]:
-            return await region.store.list()
+        async def list(self, *, fresh: bool = True) -> list[Record]:
+            return await region.store.list(fresh=fresh)
 
         async def get(self, host: str, *, fresh: bool = True) -> Record | None:
             return await region.store.get(host, fresh=fresh)

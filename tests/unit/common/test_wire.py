@@ -23,8 +23,10 @@ from vcenter_operator.common.messages import (
     ManifestDelta,
     Provenance,
     ResyncRequest,
+    Rollout,
     Stage,
     Statement,
+    Step,
     Trace,
     Unknown,
     UnknownCluster,
@@ -224,6 +226,7 @@ def test_positions_and_names_of_a_delta_are_strict_too() -> None:
         ("provenance", {**made_from, "inventory": [-1, 1]}),
         ("templates", {"ns/a": "5"}), ("units", [["cluster", "az", "bb1"]]), ("units", [5]), ("units", "a/b"),
         ("manifests", {"/Secret/ns/x": "text"}), ("index", {"no id": {}}), ("suspended", [b"ns/b"]),
+        ("rollouts", {"ns/b": {"version": 1, "step": "at once"}}), ("rollouts", {"ns/b": {"version": "1"}}),
     ]  # fmt: skip
     for field, value in wrong:
         with pytest.raises(MalformedMessage, match=f"^ManifestDelta: {field}"):
@@ -277,3 +280,7 @@ def test_a_field_that_came_later_is_left_out_while_it_says_nothing() -> None:
     assert "partial" not in msgpack.unpackb(wire.encode(plain))
     partial = plain.model_copy(update={"partial": "a cluster cannot be placed"})
     assert wire.decode(wire.encode(partial)) == partial
+    assert "rollouts" not in msgpack.unpackb(wire.encode(plain))
+    rolled_out = plain.model_copy(update={"rollouts": {"ns/name": Rollout(version=7, step=Step.CANARY)}})
+    assert msgpack.unpackb(wire.encode(rolled_out))["rollouts"] == {"ns/name": {"version": 7, "step": "canary"}}
+    assert wire.decode(wire.encode(rolled_out)) == rolled_out

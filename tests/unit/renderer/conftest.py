@@ -27,6 +27,7 @@ from vcenter_operator.renderer.core.templates import Template, TemplateSet
 from vcenter_operator.renderer.inputs import WatchedInputs
 from vcenter_operator.renderer.ports import Job
 from vcenter_operator.renderer.reporting import Pace, Reporting
+from vcenter_operator.renderer.rollingout import RollingOut
 from vcenter_operator.renderer.service import RendererService
 from vcenter_operator.renderer.vcenter import Setting
 
@@ -186,8 +187,13 @@ class Board:
     async def state_summary(self, template: Template, status: Mapping[str, Any]) -> None:
         """See `TemplateStatus.state_summary`."""
         known = self.status(template.key)
-        kept = {name: known[name] for name in known if name == "partitions"}
+        kept = {name: known[name] for name in known if name in ("partitions", "rollout")}
         self._write(template, None, {**kept, **status})
+
+    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> None:
+        """See `TemplateStatus.state_rollout`."""
+        status = {name: each for name, each in self.status(template.key).items() if name != "rollout"}
+        self._write(template, None, {**status, **({"rollout": dict(rollout)} if rollout else {})})
 
     def status(self, key: str) -> dict[str, Any]:
         """What stands there."""
@@ -299,12 +305,15 @@ class Scene:
         """A running renderer that owns every partition, with these templates."""
         if templates:
             self.templates.hold(*templates)
-        inputs = WatchedInputs(self.templates, self.cells, self.configuration, grace=self.grace)
+        inputs = WatchedInputs(
+            self.templates, self.cells, self.configuration, grace=self.grace, rolls_out=self.tells_templates
+        )
         setting = Setting(self.engine, SURROUNDINGS, Policy())
         board = self.board if self.tells_templates else None
         reporting = Reporting(self.store, self.templates, inputs, board, self.events, partitions=2, pace=QUICK)
+        rolling_out = RollingOut(self.store, self.templates, inputs, board, self.events, every=0.02)
         self.service = service = RendererService(
-            self.bus, inputs, setting, reporting, self.store, repeat_every=repeat_every
+            self.bus, inputs, setting, reporting, rolling_out, self.store, repeat_every=repeat_every
         )
         tasks = [
             asyncio.create_task(self.neighbours.serve(Stage.COLLECTOR, self.collector)),

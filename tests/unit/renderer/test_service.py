@@ -13,8 +13,17 @@ from tests.unit.renderer.region import BUS_KEY, HOST, OTHER, configmap, configur
 from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
-from vcenter_operator.common.messages import ClusterRole, Provenance, ResyncRequest, Stage, UnknownCluster, ZoneSource
-from vcenter_operator.common.record.port import Applied
+from vcenter_operator.common.messages import (
+    ClusterRole,
+    Provenance,
+    ResyncRequest,
+    Stage,
+    Step,
+    UnknownCluster,
+    ZoneSource,
+)
+from vcenter_operator.common.record.orders import ROLLOUT
+from vcenter_operator.common.record.port import OK, Applied, Collected, Condition, Discovered, RolledOut
 from vcenter_operator.renderer.adapters.frames import Bounds
 from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.core.failures import Failure
@@ -24,6 +33,7 @@ BB1, BB2 = Unit("cluster", "qa-de-1a", "productionbb001"), Unit("cluster", "qa-d
 PROVENANCE = Provenance(
     zone=ZoneSource(revision=Revision(1, 1), serial=1), inventory=Revision(1, 1), templates=1, cells=1, config=1
 )
+KEY = "monsoon3/nova"
 NOVA = "vcenter_cluster/monsoon3/nova.yaml.j2"
 
 
@@ -97,6 +107,64 @@ async def test_a_changed_cluster_alone_is_rendered_again(scene: Scene) -> None:
     assert second.manifests == {}, "what it yields has not changed"
     assert second.index == scene.deltas()[0].index
     assert second.provenance.inventory == Revision(1, 2)
+
+
+async def test_a_template_that_rolls_out_goes_to_all_only_step_by_step(scene: Scene) -> None:
+    """The records are written as an applier would."""
+    scene.tells_templates = True
+    template = nova()
+    template["options"]["rollout"] = "canary"
+
+    def step(host: str) -> Step | None:
+        return scene.deltas(host)[-1].rollouts[KEY].step if scene.deltas(host) else None
+
+    async def notes(host: str, **said: Any) -> None:
+        rolled = RolledOut(version=version, checked=OK, changes=1, **said)
+        acted_on = scene.deltas(host)[-1].provenance
+        await scene.store.write(host, Applied(acted_on=acted_on, rollouts={KEY: rolled}))
+
+    async with scene.renderer(template):
+        for host in (HOST, OTHER):
+            discovered = Discovered(present=True, serial=1, revision=Revision(1, 1))
+            connected = Condition(type="Connected", status="True", reason="Connected")
+            await scene.store.write(host, discovered)
+            await scene.store.write(host, Collected(revision=Revision(1, 1), conditions=(connected,)))
+            await scene.tell(host=host)
+        await becomes(lambda: scene.board.status(KEY).get("rollout", {}).get("reason"), "it waits for the vCenters")
+        await becomes(lambda: (step(HOST), step(OTHER)) == (Step.CHECK, Step.CHECK), "nobody may write")
+        version = scene.deltas()[-1].rollouts[KEY].version
+        await notes(HOST)
+        await notes(OTHER)
+        await becomes(lambda: (step(HOST), step(OTHER)) == (Step.CANARY, Step.CHECK), "one may")
+        await notes(HOST, applied="Deployment x: ProgressDeadlineExceeded")
+        await becomes(lambda: scene.board.status(KEY)["rollout"]["phase"] == "Paused", "it is paused")
+        paused = scene.board.status(KEY)["rollout"]
+        assert step(OTHER) is Step.CHECK
+        scene.templates.named(KEY)["metadata"]["annotations"] = {ROLLOUT: str(version)}
+        scene.templates.hold_again()
+        await becomes(lambda: (step(HOST), step(OTHER)) == (Step.ALL, Step.ALL), "all may")
+        await notes(HOST, applied=OK)
+        await notes(OTHER, applied=OK)
+        await becomes(lambda: scene.board.status(KEY)["rollout"]["phase"] == "Done", "it is done")
+        plain = nova()
+        plain["metadata"] |= {"uid": template["metadata"]["uid"], "generation": 2}
+        scene.templates.hold({**plain, "status": scene.board.status(KEY)})
+        await becomes(lambda: "rollout" not in scene.board.status(KEY), "without the option nothing is told of it")
+        await becomes(lambda: scene.deltas(OTHER)[-1].rollouts == {}, "nor stated")
+    assert paused["reason"] == f"{HOST}: Deployment x: ProgressDeadlineExceeded"
+    assert (paused["version"], paused["canary"]) == (version, HOST)
+    assert [(reason, note) for _, _, reason, note in scene.events.told] == [("RolloutPaused", paused["reason"])]
+
+
+async def test_without_a_status_nothing_rolls_out_step_by_step(scene: Scene) -> None:
+    template = nova()
+    template["options"]["rollout"] = "canary"
+    with capture_logs() as logs:
+        async with scene.renderer(template):
+            await scene.tell()
+            assert (await scene.delta(1)).rollouts == {}
+    warned = [each["templates"] for each in logs if "options.rollout has no effect here" in each["event"]]
+    assert warned == [[KEY]]
 
 
 async def test_suspending_a_template_is_told_and_renders_nothing(scene: Scene) -> None:

@@ -266,6 +266,25 @@ class Unknown(Sent):
         return self.template in (None, template) and self.unit in (None, unit)
 
 
+class Step(StrEnum):
+    """How far a vCenter may go with a template that is rolled out step by step."""
+
+    CHECK = "check"
+    """Nothing of it is written: the server is asked whether it would take it."""
+    CANARY = "canary"
+    """It is written, and it is told when its Deployments are available."""
+    ALL = "all"
+    """It is written, as it is everywhere."""
+
+
+class Rollout(Sent):
+    """A template that is rolled out step by step, for one vCenter."""
+
+    version: Position
+    """A number for what is rolled out: another one is another rollout."""
+    step: Annotated[Step, Strict(False)]
+
+
 class ManifestDelta(Statement):
     """Renderer: the index of every object that should exist, with the manifests that the applier may lack."""
 
@@ -284,6 +303,8 @@ class ManifestDelta(Statement):
     unknown: Several[Unknown] = ()
     suspended: Several[str] = ()
     """Templates, `<namespace>/<name>`, whose objects a person wants left as they are."""
+    rollouts: dict[str, Rollout] = Field(default_factory=dict)
+    """Templates, `<namespace>/<name>`, that are rolled out step by step."""
     manifests: dict[ObjectKey, bytes] = Field(default_factory=dict)
     """Sealed manifests (see `sealing`); an index entry without one here, and not held already, is asked for."""
 

@@ -24,7 +24,7 @@ CONTENT_TYPE = "application/msgpack"
 MAX_BYTES = 16 * 1024 * 1024
 """What RabbitMQ takes unless told otherwise (`max_message_size`, since 4.0)."""
 
-_ADDED: dict[str, object] = {"suspended": (), "partial": None}
+_ADDED: dict[str, object] = {"suspended": (), "partial": None, "rollouts": {}}
 """Fields that came after the first release of a schema, and what they say when left out.
 
 They are left out then, so that a process from before them goes on. Where they say something it parks the message: what

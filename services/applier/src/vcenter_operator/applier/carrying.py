@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,12 +12,13 @@ from vcenter_operator.applier.core.decisions import Change, Plan, Refusal
 from vcenter_operator.applier.core.describe import describe_object
 from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.places import Places
-from vcenter_operator.applier.ports import Cluster, Freeze
+from vcenter_operator.applier.ports import Cluster, Freeze, Guard
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common import labels
 from vcenter_operator.common.configuration import ConfigurationSource
 from vcenter_operator.common.errors import ConfigurationError, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
+from vcenter_operator.common.record.port import OK
 from vcenter_operator.common.sealing import Keyring
 from vcenter_operator.common.telemetry import logger
 
@@ -60,6 +62,34 @@ class Carrying:
             await self.narrow(state, going_on + [left.id for left in intended.contested])
         return result
 
+    async def check(
+        self, state: VCenterState, changes: Sequence[Change]
+    ) -> tuple[dict[ObjectId, str], TransientError | None]:
+        """What the server says to each without anything being written: `ok`, or what it refuses; and why one has no
+
+        answer. Raises TransientError.
+        """
+        keyring = await self._keyring()
+        await self._freeze.look()
+        said: dict[ObjectId, str] = {}
+        failed: list[TransientError] = []
+
+        async def ask(change: Change) -> None:
+            async with self._places.taken(state.host):
+                try:
+                    manifest = self._manifest(state, change, keyring)
+                    await self._cluster.check(state.host, change.id, manifest, change.current, self._guard(state))
+                    said[change.id] = OK
+                except PermanentError as error:
+                    said[change.id] = str(error)
+                except TransientError as error:
+                    failed.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for change in changes:
+                group.create_task(ask(change))
+        return said, failed[0] if failed else None
+
     async def narrow(self, state: VCenterState, kept: list[ObjectId]) -> None:
         """A parent that names too much costs a list or two, no more: that this fails does not make the work fail."""
         assert state.holdings is not None
@@ -76,13 +106,20 @@ class Carrying:
             raise TransientError(f"manifests cannot be opened until the Secret is mended: {error}") from None
 
     def _acting(self, state: VCenterState, manifest_of: Callable[[Change], dict[str, Any]]) -> Acting:
+        return Acting(
+            self._cluster,
+            lambda: self._places.taken(state.host),
+            self._guard(state),
+            manifest_of,
+            own_namespace=self._own_namespace,
+        )
+
+    def _guard(self, state: VCenterState) -> Guard:
         def guard() -> None:
             state.ownership.verify()
             self._freeze.check()
 
-        return Acting(
-            self._cluster, lambda: self._places.taken(state.host), guard, manifest_of, own_namespace=self._own_namespace
-        )
+        return guard
 
     def _manifest(self, state: VCenterState, change: Change, keyring: Keyring | None) -> dict[str, Any]:
         """The manifest of a change with the annotations that the applier adds. Raises PermanentError."""

@@ -19,7 +19,7 @@ from vcenter_operator.applier.recording import Recorder, acting_on
 from vcenter_operator.applier.state import LEFT, VCenterState
 from vcenter_operator.common.errors import TransientError
 from vcenter_operator.common.identity import ObjectId
-from vcenter_operator.common.record.port import Applied
+from vcenter_operator.common.record.port import Applied, RolledOut
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -71,7 +71,14 @@ class Concluding:
         )
 
     async def conclude(
-        self, state: VCenterState, intended: Plan, outcome: Outcome, done: Result, *, token: str | None = None
+        self,
+        state: VCenterState,
+        intended: Plan,
+        outcome: Outcome,
+        done: Result,
+        *,
+        token: str | None = None,
+        rollouts: dict[str, RolledOut] | None,
     ) -> None:
         """Stores what came of it, unless something newer was acted on meanwhile; `token`: what is answered by it."""
         delta, owned, now, orders = state.delta, state.owned, self._now(), state.orders
@@ -86,7 +93,7 @@ class Concluding:
                 return None
             written = section(base, delta, intended, outcome, gone=gone, owned=owned, budget=self._budget, now=now)
             answered = {} if token is None else {"reconciled": token}
-            return written.model_copy(update={"fields": fields, **answered})
+            return written.model_copy(update={"fields": fields, "rollouts": rollouts, **answered})
 
         await self._recorder.store(state, concluded)
         # What was read just now is not noticed any more.
@@ -97,7 +104,8 @@ class Concluding:
         outcome = replace(self.outcome(state, done), interrupted=str(error))
         with suppress(TransientError):
             if intended is not None:
-                await self.conclude(state, intended, outcome, done)
+                known = state.applied.rollouts if state.applied else None
+                await self.conclude(state, intended, outcome, done, rollouts=known)
                 return
 
             def broken(applied: Applied | None) -> Applied | None:

@@ -107,6 +107,16 @@ class Cluster(Protocol):
         """
         ...
 
+    async def check(
+        self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> None:
+        """What `apply` would raise, without anything being written."""
+        ...
+
+    async def deployments(self, host: str, namespaces: Collection[str]) -> dict[ObjectId, Mapping[str, Any]]:
+        """The vCenter's Deployments in these namespaces, whole, as they are now."""
+        ...
+
     async def delete(self, current: Observed, guard: Guard) -> None:
         """Deletes exactly this object. That it is gone already is fine."""
         ...

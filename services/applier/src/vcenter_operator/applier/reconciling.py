@@ -21,6 +21,7 @@ from vcenter_operator.applier.core.settling import foreseen
 from vcenter_operator.applier.looking import Looking
 from vcenter_operator.applier.ports import Changed, Cluster, Freeze, Frozen, OnPlan
 from vcenter_operator.applier.recording import Recorder, acting_on
+from vcenter_operator.applier.rollingout import RollingOut
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.bus.port import Bus
 from vcenter_operator.common.configuration import ConfigurationSource
@@ -56,6 +57,7 @@ class Reconciler:
         look_every: float,
         relist_every: float,
         try_refused_after: float,
+        available_for: float,
         on_plan: OnPlan | None,
         now: Callable[[], datetime],
     ) -> None:
@@ -74,6 +76,7 @@ class Reconciler:
             concurrency=concurrency,
             try_refused_after=try_refused_after,
         )
+        self._rolling_out = RollingOut(cluster, self._carrying, available_for=available_for)
         self._concluding = Concluding(recorder, budget=policy.budget, dry_run=cluster.dry_run, on_plan=on_plan, now=now)
 
     async def reconcile(self, state: VCenterState, *, again: bool = False, afresh: bool = False) -> None:
@@ -107,14 +110,14 @@ class Reconciler:
             raise
         asked = await self._asking.ask(state, intended) if done.stopped is None else ()
         outcome = self._concluding.outcome(state, done, asked)
+        proceeded = await self._rolling_out.proceed(state, intended, outcome)
         if not again or outcome.changed or not intended.quiet:
             self._concluding.tell(state, intended, outcome)
         if not (again and asked):  # what was edited or deleted is put right in a moment, without a word in the record
-            await self._concluding.conclude(
-                state, intended, outcome, done, token=token if _all_done(intended, done) else None
-            )
-        state.due_at = self._due_at(intended)
-        _raise_what_is_left(intended, done)
+            answered = token if _all_done(intended, done) else None
+            await self._concluding.conclude(state, intended, outcome, done, token=answered, rollouts=proceeded.notes)
+        state.due_at = min(self._due_at(intended), proceeded.look_at)
+        _raise_what_is_left(intended, done, proceeded.unanswered)
 
     async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
         """See `Looking.look`."""
@@ -202,8 +205,8 @@ class Reconciler:
         return replace(made, updates=tuple(updates))
 
 
-def _raise_what_is_left(intended: Plan, done: Result) -> None:
-    """Raises what stopped the work, or TransientError for what has to be tried again."""
+def _raise_what_is_left(intended: Plan, done: Result, unanswered: TransientError | None) -> None:
+    """Raises what stopped the work, or TransientError for what has to be tried or asked again."""
     if done.stopped is not None:
         raise done.stopped
     if failing := [failure for failure in done.failed if not failure.permanent]:
@@ -216,6 +219,8 @@ def _raise_what_is_left(intended: Plan, done: Result) -> None:
     ):
         if items:
             raise TransientError(f"{describe_object(items[0])}{_more(items)}: {what}")
+    if unanswered is not None:
+        raise unanswered
 
 
 def _all_done(intended: Plan, done: Result) -> bool:

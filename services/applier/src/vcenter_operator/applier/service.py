@@ -50,6 +50,7 @@ class ApplierService:
         look_every: float = 300.0,
         relist_every: float = 3600.0,
         try_refused_after: float = 600.0,
+        available_for: float = 10.0,
         on_plan: OnPlan | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -70,6 +71,7 @@ class ApplierService:
             look_every=look_every,
             relist_every=relist_every,
             try_refused_after=try_refused_after,
+            available_for=available_for,
             on_plan=on_plan,
             now=now,
         )

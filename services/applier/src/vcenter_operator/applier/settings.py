@@ -21,6 +21,8 @@ class ApplierSettings(ManifestSettings):
     """Seconds between two looks at what is watched: the net under the watches."""
     try_refused_after: float = Field(default=600.0, gt=0)
     """Seconds after which an object that the server refused for good is tried again unchanged."""
+    available_for: float = Field(default=10.0, ge=0)
+    """Seconds that a canary's Deployments have to be available before its template goes to other vCenters."""
     deletion_share: float = Field(default=1 / 3, ge=0, le=1)
     """The deletion budget: the share of the most owned in the last hour whose deletion may be inferred."""
     deletion_count: int | None = Field(default=None, ge=0)

@@ -67,6 +67,10 @@ class VCenterState:
     """When (monotonic) it is planned again, because time alone makes a difference then."""
     failures: int = 0
     """How often in a row such a look left something to be done."""
+    checked: dict[ObjectId, tuple[str, str]] = field(default_factory=dict)
+    """What waits for a rollout: see `rollouts.Checked`."""
+    available_since: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """By template of which this is the canary: since when (monotonic) the Deployments of this version are available."""
     shown: frozenset[tuple[str, ObjectId, str]] = frozenset()
     """What of held, conflicts and unknown is in the log already."""
 

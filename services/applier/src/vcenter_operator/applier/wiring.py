@@ -92,5 +92,6 @@ def _service(
         look_every=settings.look_every,
         relist_every=settings.relist_every,
         try_refused_after=settings.try_refused_after,
+        available_for=settings.available_for,
         on_plan=on_plan,
     )

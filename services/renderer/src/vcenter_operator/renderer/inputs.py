@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vcenter_operator.common.configuration import Configuration, ConfigurationSource
+from vcenter_operator.common.messages import Rollout
 from vcenter_operator.common.record.orders import is_suspended
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.common.watching import Snapshot, Watched
 from vcenter_operator.renderer.core.cells import CellsUnavailable, parse_cells
 from vcenter_operator.renderer.core.lingering import Lingering
+from vcenter_operator.renderer.core.rollout import Decision, decided
 from vcenter_operator.renderer.core.templates import TemplateSet
 
 log = logger(__name__)
@@ -33,6 +35,10 @@ class Inputs:
     configuration: Configuration
     suspended: tuple[str, ...] = ()
     """Templates, `<namespace>/<name>`, whose objects a person wants left as they are."""
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """How far templates that are rolled out step by step have come, by `<namespace>/<name>`."""
+    rolls_out: bool = False
+    """Whether there is a status by which templates can be rolled out step by step."""
 
     @cached_property
     def name(self) -> str:
@@ -43,6 +49,14 @@ class Inputs:
         cells = sorted(self.cells) if self.cells is not None else None
         return self.configuration.keyring.digest({"cells": cells, "secret": self.configuration.values})[:32]
 
+    def rollouts(self, host: str) -> dict[str, Rollout]:
+        """`ManifestDelta.rollouts` of a vCenter."""
+        versions = self.templates.rollouts if self.rolls_out else {}
+        return {
+            key: Rollout(version=version, step=self.decisions.get(key, Decision(version)).step(host, version))
+            for key, version in versions.items()
+        }
+
     def same_content(self, other: Inputs | None) -> bool:
         """Whether nothing but positions differs."""
         return (
@@ -52,6 +66,7 @@ class Inputs:
             and self.cells == other.cells
             and self.configuration == other.configuration
             and self.suspended == other.suspended
+            and all(self.decisions.get(key) == other.decisions.get(key) for key in self.templates.rollouts)
         )
 
 
@@ -59,9 +74,16 @@ class WatchedInputs:
     """Keeps the newest state of all three."""
 
     def __init__(
-        self, templates: Watched, cells: Watched, configuration: ConfigurationSource, *, grace: float = 0.0
+        self,
+        templates: Watched,
+        cells: Watched,
+        configuration: ConfigurationSource,
+        *,
+        grace: float = 0.0,
+        rolls_out: bool = False,
     ) -> None:
-        """`grace` (seconds): see `Lingering`."""
+        """`grace` (seconds): see `Lingering`; `rolls_out`: see `Inputs`."""
+        self._rolls_out = rolls_out
         self._templates, self._cells, self._source = templates, cells, configuration
         self._template_set: tuple[str, TemplateSet] | None = None
         self._lingering = Lingering(grace)
@@ -164,6 +186,8 @@ class WatchedInputs:
             cells_at=cells.position,
             configuration=self._configuration,
             suspended=_suspended(templates),
+            decisions=_decisions(templates),
+            rolls_out=self._rolls_out,
         )
         if not self._current.same_content(before):
             self._news.set()
@@ -189,6 +213,8 @@ class WatchedInputs:
     def _parsed(self, snapshot: Snapshot) -> TemplateSet:
         if self._template_set is None or self._template_set[0] != snapshot.fingerprint:
             self._template_set = snapshot.fingerprint, TemplateSet.of(snapshot.items.values())
+            if not self._rolls_out and (ignored := sorted(self._template_set[1].rollouts)):
+                log.warning("options.rollout has no effect here: no status is written", templates=ignored)
         return self._template_set[1]
 
     def _parsed_cells(self, snapshot: Snapshot) -> frozenset[str] | None:
@@ -205,3 +231,9 @@ class WatchedInputs:
 
 def _suspended(templates: Snapshot) -> tuple[str, ...]:
     return tuple(sorted("/".join(key) for key, item in templates.items.items() if is_suspended(item)))
+
+
+def _decisions(templates: Snapshot) -> dict[str, Decision]:
+    found = {"/".join(key): decided(item) for key, item in templates.items.items()}
+    # Why one does not go on changes nothing of what is stated.
+    return {key: replace(decision, reason="") for key, decision in found.items() if decision is not None}

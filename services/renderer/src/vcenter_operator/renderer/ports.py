@@ -42,5 +42,9 @@ class TemplateStatus(Protocol):
         ...
 
     async def state_summary(self, template: Template, status: Mapping[str, Any]) -> None:
-        """Replaces all of the status but the partitions' entries."""
+        """Replaces all of the status but the partitions' entries and the rollout."""
+        ...
+
+    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> None:
+        """Replaces `status.rollout`, if the template is still at this resourceVersion; None: there is none."""
         ...

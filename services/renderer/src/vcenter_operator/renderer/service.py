@@ -15,6 +15,7 @@ from vcenter_operator.common.telemetry import logger
 from vcenter_operator.renderer.core.delta import Merged
 from vcenter_operator.renderer.inputs import WatchedInputs
 from vcenter_operator.renderer.reporting import Reporting
+from vcenter_operator.renderer.rollingout import RollingOut
 from vcenter_operator.renderer.vcenter import Sealed, Setting, VCenter
 
 log = logger(__name__)
@@ -32,6 +33,7 @@ class RendererService:
         inputs: WatchedInputs,
         setting: Setting,
         reporting: Reporting,
+        rolling_out: RollingOut,
         store: Store,
         *,
         repeat_every: float = 300.0,
@@ -40,6 +42,7 @@ class RendererService:
         self.inputs = inputs
         self._setting = setting
         self._reporting = reporting
+        self._rolling_out = rolling_out
         self._store = store
         self._repeat_every = repeat_every
         self._vcenters: dict[str, VCenter] = {}
@@ -58,6 +61,7 @@ class RendererService:
                 group.create_task(self.inputs.follow())
                 group.create_task(self._follow_inputs())
                 group.create_task(self._repeat())
+                group.create_task(self._rolling_out.run())
                 group.create_task(self._reporting.run(lambda: self._vcenters, lambda: self._configuration_problem))
         finally:
             await self._stop(list(self._vcenters.values()))
@@ -81,11 +85,13 @@ class RendererService:
                 delay *= 2
             else:
                 self._reporting.take(ownership)
+                self._rolling_out.take(ownership)
                 return
 
     async def release(self, ownership: Ownership) -> None:
         """See `Consumer.release`."""
         self._reporting.release(ownership)
+        self._rolling_out.release(ownership)
         gone = [vcenter for vcenter in self._vcenters.values() if vcenter.ownership is ownership]
         for vcenter in gone:
             del self._vcenters[vcenter.host]

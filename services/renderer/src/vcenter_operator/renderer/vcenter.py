@@ -139,7 +139,7 @@ class VCenter:
         before, now = last.provenance, delta.provenance
         return (before.inventory, before.zone) != (now.inventory, now.zone) or any(
             getattr(last, name) != getattr(delta, name)
-            for name in ("present", "templates", "inputs", "units", "index", "unknown", "suspended")
+            for name in ("present", "templates", "inputs", "units", "index", "unknown", "suspended", "rollouts")
         )
 
     def with_news(self, delta: ManifestDelta) -> ManifestDelta:
@@ -263,6 +263,7 @@ def _delta(
         },
         unknown=merged.unknown if merged is not None else (),
         suspended=inputs.suspended,
+        rollouts=inputs.rollouts(inventory.host) if inventory.present else {},
     )
 
 

@@ -12,6 +12,7 @@ from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.inputs import WatchedInputs
 from vcenter_operator.renderer.ports import TemplateStatus
 from vcenter_operator.renderer.reporting import Reporting
+from vcenter_operator.renderer.rollingout import RollingOut
 from vcenter_operator.renderer.service import RendererService
 from vcenter_operator.renderer.settings import RendererSettings
 from vcenter_operator.renderer.vcenter import Setting
@@ -45,7 +46,10 @@ async def _service(
     settings: RendererSettings, platform: Platform, templates: Watched, cells: Watched, status: TemplateStatus | None
 ) -> AsyncIterator[RendererService]:
     await platform.require_keys()
-    inputs = WatchedInputs(templates, cells, platform.configuration, grace=settings.template_grace)
+    inputs = WatchedInputs(
+        templates, cells, platform.configuration, grace=settings.template_grace, rolls_out=status is not None
+    )
+    rolling_out = RollingOut(platform.store, templates, inputs, status, platform.events)
     reporting = Reporting(platform.store, templates, inputs, status, platform.events, partitions=settings.partitions)
     async with ProcessEngine(settings.bounds, settings.policy, processes=settings.render_processes) as engine:
         yield RendererService(
@@ -53,6 +57,7 @@ async def _service(
             inputs,
             Setting(engine, platform.surroundings, settings.policy, platform.dry_run),
             reporting,
+            rolling_out,
             platform.store,
             repeat_every=settings.repeat_every,
         )

@@ -28,7 +28,7 @@ class FolderStore:
         self._folder = folder
         self._namespace = namespace
 
-    async def list(self) -> list[Record]:
+    async def list(self, *, fresh: bool = True) -> list[Record]:  # noqa: ARG002 - files are read at once
         """See `Store.list`. A file that cannot be read is an error: remove it, and the vCenter was never seen."""
         return await self._in_thread(lambda: [record_of(_read(path)) for path in sorted(self._folder.glob("*.yaml"))])
 

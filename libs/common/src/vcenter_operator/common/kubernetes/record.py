@@ -42,8 +42,10 @@ class KubernetesStore:
         self._vcenters = replace(VCENTERS, namespace=namespace)
         self._missing_is_empty = missing_is_empty
 
-    async def list(self) -> list[Record]:
+    async def list(self, *, fresh: bool = True) -> list[Record]:
         """See `Store.list`."""
+        if not fresh and self._view is not None and self._view.current:
+            return [record_of(item) for item in self._view.items.values()]
         try:
             listing = await self._api.list(self._vcenters.path())
         except NotFound:

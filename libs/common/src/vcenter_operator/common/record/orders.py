@@ -21,6 +21,8 @@ SUSPEND = f"{GROUP}/suspend"
 
 Metadata, so that it is no edit: a new generation would make deletions look asked for (see `watching.version_of`).
 """
+ROLLOUT = f"{GROUP}/rollout"
+"""Annotation on a VCenterTemplate: the version of a rollout that goes everywhere on a person's word."""
 
 
 class PolicyName(StrEnum):
@@ -82,6 +84,12 @@ def _named(kind: Any, value: Any, otherwise: Any) -> Any:
 
 def _text(value: Any) -> str | None:
     return (str(value).strip() or None) if value is not None else None
+
+
+def released_rollout(template: Mapping[str, Any]) -> str | None:
+    """The version of a rollout that a person released on a VCenterTemplate resource."""
+    annotations = template["metadata"].get("annotations")
+    return _text(annotations.get(ROLLOUT)) if isinstance(annotations, Mapping) else None
 
 
 def is_suspended(template: Mapping[str, Any]) -> bool:

@@ -17,9 +17,9 @@ class Overlay:
         self._written: dict[str, dict[Stage, Section]] = {}
         self._writes: dict[str, int] = {}
 
-    async def list(self) -> list[Record]:
+    async def list(self, *, fresh: bool = True) -> list[Record]:
         """See `Store.list`."""
-        below = {record.host: record for record in await self._base.list()} if self._base else {}
+        below = {record.host: record for record in await self._base.list(fresh=fresh)} if self._base else {}
         hosts = sorted(below.keys() | self._written.keys())
         return [record for host in hosts if (record := self._merged(host, below.get(host))) is not None]
 

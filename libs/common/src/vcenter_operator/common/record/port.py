@@ -106,6 +106,25 @@ class ApprovedRemoval(Fact):
     uid: str
 
 
+OK = "ok"
+"""What a `RolledOut` says where all is well."""
+
+
+class RolledOut(Fact):
+    """How far a template that is rolled out step by step has come on one vCenter."""
+
+    version: int
+    """`Rollout.version` that this is about."""
+    checked: str | None = None
+    """`ok`: the server would take all that is to be written; else what it refuses. None: not known yet."""
+    changes: int = 0
+    """How many objects would be written or deleted, as of that check."""
+    deployments: int = 0
+    """How many of these are Deployments to be written."""
+    applied: str | None = None
+    """`ok`: all is written, and in the canary its Deployments are available; else what fails. None: not yet."""
+
+
 class Applied(Section):
     """The applier's memory, written before it acts."""
 
@@ -139,6 +158,8 @@ class Applied(Section):
     """Names which fields of which objects the last writes left the applier: what others took since is noticed."""
     last_change: datetime | None = None
     """When an object was last created, updated or deleted; None: not since this is noted."""
+    rollouts: dict[str, RolledOut] | None = None
+    """By template, `<namespace>/<name>`; None: none is rolled out step by step."""
 
 
 class Record(Fact):
@@ -175,8 +196,11 @@ def anybody() -> None:
 class Store(Protocol):
     """Reads and writes records. Every method may raise TransientError."""
 
-    async def list(self) -> list[Record]:
-        """Every record there is. Complete, or an error; one that somebody damaged stops no other, see `problems`."""
+    async def list(self, *, fresh: bool = True) -> list[Record]:
+        """Every record there is. Complete, or an error; one that somebody damaged stops no other, see `problems`.
+
+        Unless `fresh`, they may be a moment old, where that saves asking.
+        """
         ...
 
     async def get(self, host: str, *, fresh: bool = True) -> Record | None:

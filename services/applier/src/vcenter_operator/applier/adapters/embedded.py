@@ -89,6 +89,20 @@ class FolderCluster:
 
         return await self._in_thread(write)
 
+    async def check(
+        self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> None:
+        """See `Cluster.check`: the folder takes whatever can be a file."""
+        await DryRunFolder(self._folder, self._namespace).apply(host, object_id, manifest, current, guard)
+
+    async def deployments(
+        self,
+        host: str,  # noqa: ARG002
+        namespaces: Collection[str],  # noqa: ARG002
+    ) -> dict[ObjectId, Mapping[str, Any]]:
+        """See `Cluster.deployments`: nothing runs here."""
+        return {}
+
     async def delete(self, current: Observed, guard: Guard) -> None:
         """See `Cluster.delete`."""
 

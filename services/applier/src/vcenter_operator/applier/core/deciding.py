@@ -9,7 +9,15 @@ from datetime import datetime
 from vcenter_operator.applier.core.decisions import Memory, Plan, Policy
 from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.core.plan import plan
-from vcenter_operator.applier.core.policies import POLICIES, await_adoption, stricter, suspend, suspend_templates
+from vcenter_operator.applier.core.policies import (
+    POLICIES,
+    await_adoption,
+    await_turn,
+    stricter,
+    suspend,
+    suspend_templates,
+)
+from vcenter_operator.applier.core.rollouts import waiting
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import ManifestDelta
 from vcenter_operator.common.record.orders import Orders
@@ -26,7 +34,8 @@ def decide(
     """The plan as it is to be carried out. Of the region's policy and the vCenter's, the stricter one counts.
 
     As long as anything that is wanted is the deployed operator's, and nobody has said that it may be adopted, the
-    vCenter is only observed: whatever else is to be done might be meant for objects that are still another's.
+    vCenter is only observed: whatever else is to be done might be meant for objects that are still another's. What then
+    waits for a rollout is what would be done otherwise.
     """
     name = stricter(policy.name, orders.policy)
     own = replace(policy, name=name, when_gone=orders.when_gone or policy.when_gone)
@@ -39,4 +48,6 @@ def decide(
     made = POLICIES[name](made)
     adopting = any((one := observed.get(object_id)) is not None and one.adoptable for object_id in delta.index)
     adopts = policy.adopt if orders.adopt is None else orders.adopt
-    return await_adoption(made) if adopting and not adopts else made
+    if adopting and not adopts:
+        made = await_adoption(made)
+    return await_turn(made, waiting(delta))

@@ -125,6 +125,7 @@ class Withheld(StrEnum):
     UPSERT_ONLY = "UpsertOnly"
     SUSPENDED = "Suspended"
     ADOPTING = "Adopting"
+    ROLLING_OUT = "RollingOut"
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ def suspend(plan: Plan) -> Plan:
 
 def suspend_templates(plan: Plan, templates: Collection[str]) -> Plan:
     """All but what concerns objects that one of these templates yields, or yielded."""
-
-    def reason(item: Item) -> str | None:
-        concerned = next((template for template in sorted(templates) if template in _templates_of(item)), None)
-        return f"template {concerned} is suspended" if concerned else None
-
-    suspended = _without(plan, Withheld.SUSPENDED, reason)
+    suspended = _without(plan, Withheld.SUSPENDED, _concerning(templates, "is suspended"))
     return replace(suspended, suspended_templates=tuple(sorted(templates)))
+
+
+def await_turn(plan: Plan, templates: Collection[str]) -> Plan:
+    """All but what concerns objects of templates that are rolled out, and not here yet."""
+    return _without(plan, Withheld.ROLLING_OUT, _concerning(templates, "is rolled out, and not here yet"))
 
 
 def await_adoption(plan: Plan) -> Plan:
@@ -88,7 +88,16 @@ def _without(plan: Plan, by: Withheld, why: Callable[[Item], str | None]) -> Pla
     return replace(plan, **kept, withheld=(*plan.withheld, *taken))  # type: ignore[arg-type]
 
 
-def _templates_of(item: Item) -> set[str | None]:
+def _concerning(templates: Collection[str], what: str) -> Callable[[Item], str | None]:
+    def reason(item: Item) -> str | None:
+        concerned = next((template for template in sorted(templates) if template in templates_of(item)), None)
+        return f"template {concerned} {what}" if concerned else None
+
+    return reason
+
+
+def templates_of(item: Item) -> set[str | None]:
+    """Those that yield an object, yielded it, or are to yield it when it is handed over."""
     stated = item.claim.template if isinstance(item, Taking) else item.template
     handed_to = item.current.claim.template if item.current is not None and item.current.claim is not None else None
     return {stated, handed_to, item.current.template if item.current is not None else None}

@@ -10,7 +10,7 @@ from kubernetes_asyncio.client import ApiClient
 
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.crds import TEMPLATES
-from vcenter_operator.common.kubernetes.errors import NotFound
+from vcenter_operator.common.kubernetes.errors import Conflict, NotFound
 from vcenter_operator.common.kubernetes.watching import Watcher
 from vcenter_operator.common.labels import API_VERSION, FIELD_MANAGER, TEMPLATE_KIND
 from vcenter_operator.common.messages import Stage
@@ -47,8 +47,14 @@ class StatusSubresource:
         """See `TemplateStatus.state_summary`."""
         await self._apply(template, status, _MANAGER)
 
-    async def _apply(self, template: Template, status: Mapping[str, Any], manager: str) -> None:
-        metadata = {"name": template.name, "namespace": template.namespace}
+    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> None:
+        """See `TemplateStatus.state_rollout`."""
+        with suppress(Conflict):  # it is decided again by what the watch shows then
+            status = {"rollout": rollout} if rollout is not None else {}
+            await self._apply(template, status, f"{_MANAGER}-rollout", resourceVersion=version)
+
+    async def _apply(self, template: Template, status: Mapping[str, Any], manager: str, **metadata: str) -> None:
+        metadata |= {"name": template.name, "namespace": template.namespace}
         body = {"apiVersion": API_VERSION, "kind": TEMPLATE_KIND, "metadata": metadata, "status": status}
         path = TEMPLATES.path(template.name, "status", namespace=template.namespace)
         with suppress(NotFound):  # an apply of the status makes nothing

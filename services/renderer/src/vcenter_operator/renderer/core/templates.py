@@ -42,6 +42,8 @@ class Template:
     uid: str = ""
     generation: int = 0
     """`metadata.generation`; 0: its kind has none, in a folder."""
+    rolls_out: bool = False
+    """Whether what it yields is rolled out step by step."""
 
     @property
     def key(self) -> str:
@@ -76,6 +78,9 @@ def parse_template(resource: Mapping[str, Any]) -> Template:
     if not isinstance(source, str):
         problems.append("the field 'template' is missing")
     environment, warnings = _environment_options(options, problems)
+    rolls_out = isinstance(options, Mapping) and "rollout" in options
+    if isinstance(options, Mapping) and options.get("rollout", "canary") != "canary":
+        problems.append("options.rollout can only be 'canary'")
     return Template(
         namespace=metadata.get("namespace", ""),
         name=metadata["name"],
@@ -87,6 +92,7 @@ def parse_template(resource: Mapping[str, Any]) -> Template:
         version=version_of(resource),
         uid=str(metadata.get("uid", "")),
         generation=int(metadata.get("generation") or 0),
+        rolls_out=rolls_out,
     )
 
 
@@ -119,6 +125,19 @@ class TemplateSet(Mapping[str, Template]):
     def versions(self) -> dict[str, int]:
         """`<namespace>/<name>` to the content's version."""
         return {template.key: template.version for template in self._templates.values()}
+
+    @cached_property
+    def rollouts(self) -> dict[str, int]:
+        """`<namespace>/<name>` of those rolled out step by step, to a version of their content and all libraries.
+
+        Which libraries a template loads only rendering would tell; an edit of any of them begins a rollout.
+        """
+        libraries = [(each.path, each.version) for each in self._templates.values() if not each.rendered]
+        return {
+            each.key: int.from_bytes(hashlib.sha256(repr((each.version, libraries)).encode()).digest()[:6])
+            for each in self._templates.values()
+            if each.rolls_out and each.rendered and each.problem is None
+        }
 
     def of_scope(self, scope: str) -> list[Template]:
         """Those of a scope that can be rendered, by path."""

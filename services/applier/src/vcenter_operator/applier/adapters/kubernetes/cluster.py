@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
 from kubernetes_asyncio.client import ApiClient
@@ -27,13 +28,14 @@ from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, OnAn
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
-from vcenter_operator.common.kubernetes.api import Api
+from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.errors import Conflict, NotFound, Rejected
 from vcenter_operator.common.kubernetes.recordview import RecordView
 
 _T = TypeVar("_T")
 _TRIES = 3
 _NEVER = "1"
+_DEPLOYMENTS = Resource("apps", "v1", "deployments")
 
 
 class KubernetesCluster:
@@ -138,6 +140,30 @@ class KubernetesCluster:
                 self._kinds.forget(object_id.group)
                 raise
             return self._seen(object_id, answer, host)
+
+    async def check(
+        self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard
+    ) -> None:
+        """See `Cluster.check`: the same requests with `dryRun=All`."""
+        await self._trial.apply(host, object_id, manifest, current, guard)
+
+    @cached_property
+    def _trial(self) -> DryRunCluster:
+        return DryRunCluster(self._api, self._namespace)
+
+    async def deployments(self, host: str, namespaces: Collection[str]) -> dict[ObjectId, Mapping[str, Any]]:
+        """See `Cluster.deployments`: one list for each namespace."""
+        selector = f"{labels.PART_OF}={labels.applyset_id(host, self._namespace)}"
+        with at_the_port():
+            found = [
+                await self._api.list(_DEPLOYMENTS.path(namespace=namespace), label_selector=selector)
+                for namespace in sorted(namespaces)
+            ]
+        return {
+            ObjectId("apps", "Deployment", item["metadata"]["namespace"], item["metadata"]["name"]): item
+            for listing in found
+            for item in listing.items
+        }
 
     async def delete(self, current: Observed, guard: Guard) -> None:
         """See `Cluster.delete`: with uid and resourceVersion as preconditions, in the background.
