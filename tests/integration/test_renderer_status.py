@@ -108,7 +108,7 @@ async def test_a_status_feeds_nothing_back_and_ends_in_silence(region: Region) -
 async def test_partitions_and_others_share_the_status_without_touching_each_other(region: Region) -> None:
     await region.template("nova", configmap("nova"))
     path = TEMPLATES.path("nova", "status", namespace=region.namespace)
-    await region.api.merge_patch(path, {"status": {"rollout": {"paused": True}}}, field_manager="other")
+    await region.api.merge_patch(path, {"status": {"review": {"open": True}}}, field_manager="other")
     status = StatusSubresource(region.platform.kubernetes)  # type: ignore[arg-type]
     nova = parse_template(await template(region, "nova"))
     await status.state_partition(nova, 1, {"partition": 1, "objects": 1, "failures": [{"line": 7}]})
@@ -119,7 +119,7 @@ async def test_partitions_and_others_share_the_status_without_touching_each_othe
     found = (await template(region, "nova"))["status"]
     assert found == {
         "objects": 7,
-        "rollout": {"paused": True},
+        "review": {"open": True},
         "partitions": [{"partition": 1, "objects": 5}, {"partition": 2, "objects": 2}],
     }
     await status.state_partition(nova, 2, None)
@@ -156,3 +156,21 @@ async def test_a_dry_run_tells_nothing(region: Region, monkeypatch: pytest.Monke
     assert await events(region, "nova") == []
     vcenters = Resource(**{**vars(VCENTERS), "namespace": region.namespace})
     assert (await region.api.list(vcenters.path())).items == []
+
+
+async def test_a_rollout_is_decided_by_the_template_as_it_is_or_not_at_all(region: Region) -> None:
+    await region.template("nova", configmap("nova"))
+    status = StatusSubresource(region.platform.kubernetes)  # type: ignore[arg-type]
+    before = await template(region, "nova")
+    parsed, version = parse_template(before), before["metadata"]["resourceVersion"]
+    await status.state_summary(parsed, {"objects": 3})
+    decided = {"version": 2**47, "phase": "Canary", "canary": HOST, "reason": "waits"}
+    await status.state_rollout(parsed, decided, version=version)
+    known = await template(region, "nova")
+    assert known["status"] == {"objects": 3}, "it was decided by a template that has changed since"
+    await status.state_rollout(parsed, decided, version=known["metadata"]["resourceVersion"])
+    await status.state_summary(parsed, {"objects": 4})
+    known = await template(region, "nova")
+    assert known["status"] == {"objects": 4, "rollout": decided}
+    await status.state_rollout(parsed, None, version=known["metadata"]["resourceVersion"])
+    assert (await template(region, "nova"))["status"] == {"objects": 4}

@@ -102,6 +102,7 @@ CASES: list[dict[str, Any]] = [
     {"options": {"scope": "cluster"}, "template": ""},
     {"options": {"scope": "cluster", "jinja2_options": None}, "template": "x"},
     {"options": {"scope": "cluster", "anything": [1]}, "template": "x", "spec": {"a": 1}},
+    *({"options": options() | {"rollout": value}, "template": "x"} for value in ["canary", "Canary", "", None, True]),
     *({"options": options(**{key: value}), "template": "x"} for key, value in itertools.product(KEYS, VALUES)),
     *({"options": options(newline_sequence=value), "template": "x"} for value in ("\n", "\r\n", "\r", "n")),
     {"options": options(block_start_string="{{"), "template": "x"},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.unit.renderer.conftest import CELLS_AS_LISTED, FakeConfiguration, FakeWatched, becomes, unreachable
 from tests.unit.renderer.region import configuration, resource
 from vcenter_operator.common.errors import TransientError
+from vcenter_operator.common.messages import Rollout, Step
 from vcenter_operator.renderer.inputs import WatchedInputs
 
 
@@ -140,3 +142,28 @@ async def test_suspending_a_template_is_a_change_but_no_edit() -> None:
     assert await said("true") == ("monsoon3/a",)
     assert await said("false") == ()
     assert await said("") == ("monsoon3/a",)
+
+
+async def test_how_far_a_rollout_is_counts_and_not_why_it_does_not_go_on() -> None:
+    templates, cells, secret, _ = watched()
+    inputs = WatchedInputs(templates, cells, secret, rolls_out=True)
+    plain = resource("a", "x")
+    plain["options"]["rollout"] = "canary"
+
+    async def says(**rollout: Any) -> bool:
+        templates.hold({**plain, "status": {"rollout": {"version": version, **rollout}}})
+        await inputs.look_afresh()
+        return await changed(inputs)
+
+    templates.hold(plain)
+    await inputs.look_afresh()
+    assert await changed(inputs)
+    assert inputs.current is not None
+    (version,) = inputs.current.templates.rollouts.values()
+    assert inputs.current.rollouts("vc-a") == {"monsoon3/a": Rollout(version=version, step=Step.CHECK)}
+    assert await says(phase="Canary", canary="vc-a")
+    assert inputs.current.rollouts("vc-a")["monsoon3/a"].step is Step.CANARY
+    assert inputs.current.rollouts("vc-b")["monsoon3/a"].step is Step.CHECK
+    assert not await says(phase="Canary", canary="vc-a", reason="waits")
+    assert await says(phase="Done", canary="vc-a")
+    assert inputs.current.rollouts("vc-b")["monsoon3/a"].step is Step.ALL
