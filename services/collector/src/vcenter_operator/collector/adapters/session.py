@@ -76,7 +76,22 @@ class Session:
         except vim.fault.NoPermission as fault:
             raise LoginRefused(f"user {credentials.username} may not log on: {describe(fault)}") from None
         self._logged_on = True
+        self._begin_to_watch()
+
+    def resume(self) -> None:
+        """Goes on in the same session, on a new connection where the line was cut.
+
+        The call that was cut may be under way in the vCenter still, and be told of a change that nobody hears of: so
+        with a property collector of its own.
+        """
+        self._mend()
+        self._updates.Destroy()
+        self._view.Destroy()
+        self._begin_to_watch()
+
+    def _begin_to_watch(self) -> None:
         self._updates = self._content.propertyCollector.CreatePropertyCollector()
+        self._filter, self._version = None, ""
         self.watch_anew()
 
     def watch_anew(self) -> None:
@@ -160,14 +175,9 @@ class Session:
         finally:
             self._line.read_timeout = self._read_timeout
 
-    def resume(self) -> None:
-        """Goes on, on a new connection where the line was cut."""
-        if self._line.mend():
-            self._stub.DropConnections()  # what was cut may have ended just before, and left its connection for reuse
-
     def log_out(self, timeout: float) -> None:
         """Ends the session, and with it all that was made in it, and closes the connection. Raises nothing."""
-        self.resume()
+        self._mend()
         self._line.connect_timeout = self._line.read_timeout = timeout
         try:
             if self._logged_on:
@@ -176,6 +186,10 @@ class Session:
         finally:
             self._logged_on = False
             self._stub.DropConnections()
+
+    def _mend(self) -> None:
+        if self._line.mend():
+            self._stub.DropConnections()  # what was cut may have ended just before, and left its connection for reuse
 
 
 def _chunks(wanted: Sequence[Reference], size: int) -> Iterator[Sequence[Reference]]:

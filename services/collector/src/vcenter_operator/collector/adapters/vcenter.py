@@ -127,7 +127,7 @@ class PyVmomiVCenter:
 
     async def resume(self) -> None:
         """See `VCenter.resume`."""
-        await self._call(self._session.resume, self._timeouts.connect)
+        await self._call(self._session.resume, _CALLS * self._timeouts.connect)
 
     async def close(self) -> None:
         """See `VCenter.close`."""
