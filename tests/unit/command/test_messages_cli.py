@@ -35,7 +35,7 @@ def logging_as_before() -> Iterator[None]:
 
 
 def messages(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["messages", *arguments])
+    return CliRunner(env={"COLUMNS": None}).invoke(app, ["messages", *arguments])
 
 
 def failure(*arguments: str) -> OperatorError:

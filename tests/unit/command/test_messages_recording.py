@@ -32,14 +32,23 @@ VALUES = {
     "namespace": "monsoon3",
     "registry_token": "token-0123456789",
     "region_name": "qa-de-1",
-    "limits": '{"memory": 4096, "hosts": ["esx-1.example.org"], "on": true, "none": null}',
+    "limits": '{"memory": 409613579, "hosts": ["esx-1.example.org"], "on": true, "none": null}',
     "image_version": "2026.2",
     "pbm_enabled": '"true"',
     "dns_ip": "192.0.2.53",
     "dns_port": "5353",
     "vcenter_thumbprints": "{}",
 }
-PLAINTEXTS = ("hunter2", "dHNpZy1zZWNyZXQ", SEED, PASSWORD, VALUES["bus_key"], "token-0123456789", "esx-1", "4096")
+PLAINTEXTS = (
+    "hunter2",
+    "dHNpZy1zZWNyZXQ",
+    SEED,
+    PASSWORD,
+    VALUES["bus_key"],
+    "token-0123456789",
+    "esx-1",
+    "409613579",
+)
 WHERE = Surroundings("monsoon3", "qa-de-1", "cc.qa-de-1.cloud.sap", incluster=False)
 SECRET_MANIFEST = {"kind": "Secret", "stringData": {"pw": PASSWORD}}
 TEMPLATES = [
