@@ -121,9 +121,11 @@ async def test_a_running_installation_is_observed_then_adopted_taken_back_and_ad
         assert not [name for name in metadata.get("annotations", {}) if name.startswith(labels.GROUP)]
 
     await say(region, adopt=None)
-    async with region.applier():
-        await region.state(delta.repeated())
+    delta = stated(*installation(region), region.config_map("new"), region.config_map("newer"), made_from=provenance(2))
+    async with region.applier():  # as in a real first start there is a record already, and what is owned is watched
+        await region.state(delta)
         await region.shows("Adopting")
+        assert "newer" not in await region.names("ConfigMap")
         assert {name: one["resourceVersion"] for name, one in (await objects(region)).items()} == {
             name: one["resourceVersion"] for name, one in back.items()
         }
