@@ -713,8 +713,10 @@ async def test_what_a_platform_remembers_is_known_from_one_watch(
             pytest.fail(f"GET {path}")
 
         monkeypatch.setattr(Api, "get", asked)
+        monkeypatch.setattr(Api, "list", asked)
         written = await platform.store.write(HOST, COLLECTED)
         assert await platform.store.get(HOST, fresh=False) == written
+        assert await platform.store.list(fresh=False) == [written]
         assert (written.discovered, written.collected, written.rendered) == (DISCOVERED, COLLECTED, RENDERED)
 
 

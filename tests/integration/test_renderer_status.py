@@ -165,10 +165,10 @@ async def test_a_rollout_is_decided_by_the_template_as_it_is_or_not_at_all(regio
     parsed, version = parse_template(before), before["metadata"]["resourceVersion"]
     await status.state_summary(parsed, {"objects": 3})
     decided = {"version": 2**47, "phase": "Canary", "canary": HOST, "reason": "waits"}
-    await status.state_rollout(parsed, decided, version=version)
+    assert not await status.state_rollout(parsed, decided, version=version)
     known = await template(region, "nova")
     assert known["status"] == {"objects": 3}, "it was decided by a template that has changed since"
-    await status.state_rollout(parsed, decided, version=known["metadata"]["resourceVersion"])
+    assert await status.state_rollout(parsed, decided, version=known["metadata"]["resourceVersion"])
     await status.state_summary(parsed, {"objects": 4})
     known = await template(region, "nova")
     assert known["status"] == {"objects": 4, "rollout": decided}

@@ -190,10 +190,11 @@ class Board:
         kept = {name: known[name] for name in known if name in ("partitions", "rollout")}
         self._write(template, None, {**kept, **status})
 
-    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> None:
+    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> bool:
         """See `TemplateStatus.state_rollout`."""
         status = {name: each for name, each in self.status(template.key).items() if name != "rollout"}
         self._write(template, None, {**status, **({"rollout": dict(rollout)} if rollout else {})})
+        return True
 
     def status(self, key: str) -> dict[str, Any]:
         """What stands there."""

@@ -45,6 +45,6 @@ class TemplateStatus(Protocol):
         """Replaces all of the status but the partitions' entries and the rollout."""
         ...
 
-    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> None:
-        """Replaces `status.rollout`, if the template is still at this resourceVersion; None: there is none."""
+    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> bool:
+        """Replaces `status.rollout`, None: there is none. False: it is not at this resourceVersion any more."""
         ...

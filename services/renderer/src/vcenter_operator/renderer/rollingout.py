@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from vcenter_operator.common.bus.port import Ownership
-from vcenter_operator.common.errors import OperatorError, OwnershipLost
+from vcenter_operator.common.errors import OperatorError, OwnershipLost, PermanentError
 from vcenter_operator.common.events import Events
 from vcenter_operator.common.labels import API_VERSION, TEMPLATE_KIND
 from vcenter_operator.common.record.orders import is_suspended, released_rollout
@@ -49,6 +49,7 @@ class RollingOut:
         self._every = every
         self._ownership: Ownership | None = None
         self._due = asyncio.Event()
+        self._refused: set[str] = set()
 
     def take(self, ownership: Ownership) -> None:
         """With the first partition comes the decision."""
@@ -98,26 +99,22 @@ class RollingOut:
         versions = inputs.templates.rollouts
         parsed = {template.key: template for template in inputs.templates.values()}
         records: Sequence[Record] | None = None
-        under_way = False
         for (namespace, name), resource in sorted(snapshot.items.items()):
-            key, known = f"{namespace}/{name}", decided(resource)
-            version, template = versions.get(key), parsed.get(key)
+            template = parsed.get(f"{namespace}/{name}")
             if template is None or template.uid != resource["metadata"].get("uid"):
                 continue
-            if version is None or (known is not None and known == Decision(version, Phase.DONE, known.canary)):
-                if version is None and "rollout" in (resource.get("status") or {}):
+            version, known = versions.get(template.key), decided(resource)
+            if version is None:
+                if "rollout" in (resource.get("status") or {}):
                     await self._write(status, ownership, template, resource, None)
-                continue
-            under_way = True
-            if records is None:
-                records = await self._store.list(fresh=False)
-            released = released_rollout(resource) == str(version)
-            vcenters = [progress_of(record, key, version) for record in records]
-            now = decide(known, version, vcenters, released=released, suspended=is_suspended(resource))
-            if now != known:
-                await self._write(status, ownership, template, resource, now)
-                await self._tell(template, known, now)
-        return under_way
+            elif known is None or (known.version, known.phase) != (version, Phase.DONE):
+                records = records if records is not None else await self._store.list(fresh=False)
+                vcenters = [progress_of(record, template.key, version) for record in records]
+                released, suspended = released_rollout(resource) == str(version), is_suspended(resource)
+                now = decide(known, version, vcenters, released=released, suspended=suspended)
+                if now != known and await self._write(status, ownership, template, resource, now):
+                    await self._tell(template, known, now)
+        return records is not None
 
     async def _write(
         self,
@@ -126,10 +123,17 @@ class RollingOut:
         template: Template,
         resource: Mapping[str, Any],
         now: Decision | None,
-    ) -> None:
+    ) -> bool:
+        """Whether it is written. One that is refused keeps no other; one that changed meanwhile is decided anew."""
         ownership.verify()
         version = resource["metadata"]["resourceVersion"]
-        await status.state_rollout(template, now.as_status() if now else None, version=version)
+        try:
+            return await status.state_rollout(template, now.as_status() if now else None, version=version)
+        except PermanentError as error:
+            if template.key not in self._refused:
+                log.warning("the status of a template cannot be written", template=template.key, error=str(error))
+            self._refused.add(template.key)
+        return False
 
     async def _tell(self, template: Template, before: Decision | None, now: Decision) -> None:
         told = {"template": template.key, "version": now.version, "canary": now.canary, "reason": now.reason}

@@ -47,11 +47,14 @@ class StatusSubresource:
         """See `TemplateStatus.state_summary`."""
         await self._apply(template, status, _MANAGER)
 
-    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> None:
+    async def state_rollout(self, template: Template, rollout: Mapping[str, Any] | None, *, version: str) -> bool:
         """See `TemplateStatus.state_rollout`."""
-        with suppress(Conflict):  # it is decided again by what the watch shows then
-            status = {"rollout": rollout} if rollout is not None else {}
+        status = {"rollout": rollout} if rollout is not None else {}
+        try:
             await self._apply(template, status, f"{_MANAGER}-rollout", resourceVersion=version)
+        except Conflict:
+            return False
+        return True
 
     async def _apply(self, template: Template, status: Mapping[str, Any], manager: str, **metadata: str) -> None:
         metadata |= {"name": template.name, "namespace": template.namespace}
