@@ -37,7 +37,7 @@ unit: $(VENV)/.dev ## the tests that need no server: seconds
 	$(BIN)/python -m pytest tests/unit -n auto
 
 histories: $(VENV)/.dev ## random histories of a region; the nightly size: HISTORIES=10000 of each sort
-	HISTORIES=$${HISTORIES:-10000} $(BIN)/python -m pytest tests/unit/applier/test_histories.py --timeout 7200
+	HISTORIES=$${HISTORIES:-10000} $(BIN)/python -m pytest tests/unit/applier/test_histories.py -n 2 --timeout 7200
 
 chaos: $(VENV)/.dev ## random changes and faults at once; SEEDS=20 of them, the nightly size, from SEED on (drawn otherwise)
 	@$(BIN)/python -m tests.stack install

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.applier.given import CINDER, HOST, NOVA, NOW, OTHER, OWN, ZONED, cluster, delta, provenance, zone
-from vcenter_operator.applier.core.budget import clusters
+from vcenter_operator.applier.core.budget import Budget, clusters
 from vcenter_operator.applier.core.deciding import decide
 from vcenter_operator.applier.core.decisions import Change, Memory, Plan, Policy, Refusal, Removal, Withheld
 from vcenter_operator.applier.core.observed import Claim, Observed
 from vcenter_operator.applier.core.plan import plan
 from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.messages import IndexEntry, ManifestDelta, Unknown
-from vcenter_operator.common.record.orders import Orders, PolicyName
+from vcenter_operator.common.record.orders import Orders, PolicyName, WhenGone
 from vcenter_operator.common.record.port import OwnedSample
 
 KINDS = [("", "Secret"), ("", "ConfigMap"), ("apps", "Deployment"), ("batch", "Job")]
@@ -85,6 +86,9 @@ def memories(draw: st.DrawFn) -> Memory:
         settled_inputs=draw(st.sampled_from(["i1", "i2"])),
         declared=frozenset(draw(st.sets(ids, max_size=4))),
         held=frozenset(draw(st.sets(ids, max_size=4))),
+        hold=draw(st.integers(0, 2)),
+        approved=frozenset((one, draw(st.sampled_from([str(one), "of before"]))) for one in draw(st.sets(ids))),
+        gone_since=draw(st.sampled_from([None, NOW, NOW - timedelta(days=2)])),
         samples=tuple(draw(st.lists(st.builds(OwnedSample, at=st.just(NOW), owned=st.integers(0, 20)), max_size=2))),
         refused={one: Refusal(draw(digests), "refused") for one in draw(st.sets(ids, max_size=2))},
     )
@@ -92,7 +96,14 @@ def memories(draw: st.DrawFn) -> Memory:
 
 few = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-policies = st.sampled_from([Policy(), Policy(cluster_scoped=frozenset({"Namespace"}))])
+policies = st.builds(
+    Policy,
+    when_gone=st.sampled_from(WhenGone),
+    gone_after=st.just(timedelta(days=1)),
+    budget=st.builds(Budget, share=st.sampled_from([1 / 3, 0.5, 1.0]), count=st.sampled_from([None, 2])),
+    cluster_scoped=st.sampled_from([frozenset(), frozenset({"Namespace"})]),
+    adopt=st.booleans(),
+)
 situations = st.tuples(observed_objects(), deltas(), memories(), policies)
 Situation = tuple[dict[ObjectId, Observed], ManifestDelta, Memory, Policy]
 
@@ -145,7 +156,7 @@ def test_nothing_is_written_while_the_deployed_operators_objects_wait_to_be_adop
     observed, stated, memory, policy = situation
     waits = any(observed[one].adoptable for one in stated.index if one in observed)
 
-    made = decide(observed, stated, memory, replace(policy, name=name), Orders(), NOW)
+    made = decide(observed, stated, memory, replace(policy, name=name, adopt=False), Orders(), NOW)
 
     assert made.empty or not waits
     assert waits or not any(one.by is Withheld.ADOPTING for one in made.withheld)
@@ -178,12 +189,15 @@ def test_only_what_is_not_in_the_index_is_deleted(situation: Situation) -> None:
 
 @few
 @given(situations)
-def test_a_vcenter_that_is_gone_keeps_all(situation: Situation) -> None:
+def test_a_vcenter_that_is_gone_keeps_all_until_its_time(situation: Situation) -> None:
     observed, stated, memory, policy = situation
     gone = stated.model_copy(update={"present": False})
 
     made = plan(observed, gone, memory, policy, NOW)
-    assert (made.creates, made.updates, made.deletes, made.claims, made.held) == ((), (), (), (), ())
+    since = memory.gone_since if policy.when_gone is WhenGone.DELETE else None
+    over = since is not None and NOW >= since + policy.gone_after
+    assert (made.creates, made.updates, made.claims) == ((), (), ())
+    assert over or (made.deletes, made.held) == ((), ())
     assert all(item.current.claim and item.current.claim.host != gone.host for item in made.handovers)
 
 
@@ -216,14 +230,25 @@ def test_every_object_is_accounted_for_exactly_once(situation: Situation) -> Non
 def test_the_budget_holds_all_inferred_deletions_or_none(situation: Situation) -> None:
     observed, _, memory, policy = situation
     made = plan_of(situation)
-    inferred = [removal for removal in made.deletes if removal.inferred]
+    inferred = [removal for removal in made.deletes if removal.counted]
     owned = sum(one.host == HOST and not one.terminating for one in observed.values())
     most = max([owned, *(sample.owned for sample in memory.samples)])
 
     assert not (inferred and made.held)
     assert all(removal.inferred for removal in made.held)
     if len({removal.unit for removal in inferred if removal.unit and removal.unit.cluster}) > 1:
-        assert most - owned + len(inferred) <= policy.budget.share * most
+        assert policy.budget.allows(most - owned + len(inferred), most)
+
+
+@few
+@given(situations)
+def test_a_word_releases_what_it_was_given_for_and_nothing_beside_it(situation: Situation) -> None:
+    memory, made = situation[2], plan_of(situation)
+    released = {removal.instance for removal in made.deletes if removal.approved}
+    beyond = {removal.instance for removal in made.held}
+
+    assert released <= made.approved <= memory.approved
+    assert not (made.approved and beyond)
 
 
 @few
@@ -245,7 +270,8 @@ def test_a_plan_that_was_applied_is_empty(situation: Situation) -> None:
     observed, stated, memory, policy = situation
     made = plan_of(situation)
 
-    again = plan(carried_out(observed, made), stated, replace(memory, held=held_by(made)), policy, NOW)
+    remembered = replace(memory, held=held_by(made), hold=made.hold, approved=made.approved)
+    again = plan(carried_out(observed, made), stated, remembered, policy, NOW)
 
     assert again.empty
     assert clusters([removal.unit for removal in again.held], units_left=True) == clusters(
@@ -259,7 +285,7 @@ def test_whatever_came_before_the_last_statement_decides(
     observed: dict[ObjectId, Observed], history: list[ManifestDelta], policy: Policy
 ) -> None:
     """Without budget, unknowns and what is not ours, only the last delta shows in the end."""
-    unlimited = replace(policy, budget=replace(policy.budget, share=1.0))
+    unlimited = replace(policy, budget=Budget(share=1.0))
     known = [
         one.model_copy(
             update={

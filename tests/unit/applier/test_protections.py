@@ -187,7 +187,10 @@ PROTECTIONS = [
         "DNS has it again",
     ),
     Protection(
-        "orders are read again before anything is written", unprepared(), scenes.an_order_is_unnoticed, "observing"
+        "orders are read again before anything is written",
+        unprepared(),
+        scenes.an_order_is_unnoticed,
+        "while observing",
     ),
     Protection(
         "the budget", attribute(planning, "exceeded", lambda *_, **__: None), scenes.all_is_lost, "a person's word"
