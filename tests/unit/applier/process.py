@@ -13,7 +13,7 @@ from unittest.mock import patch
 from tests.fakes.record import MemoryStore
 from tests.unit.applier.given import OWN
 from tests.unit.applier.stage import Secrets
-from vcenter_operator.applier import asking, carrying, concluding, looking, reconciling, service
+from vcenter_operator.applier import asking, carrying, concluding, looking, reconciling, rollingout, service
 from vcenter_operator.applier.adapters.unfrozen import NeverFrozen
 from vcenter_operator.applier.core.decisions import Policy
 from vcenter_operator.applier.ports import Cluster, OnPlan
@@ -27,7 +27,7 @@ from vcenter_operator.common.record.document import record_of, status_with
 from vcenter_operator.common.record.orders import Orders
 from vcenter_operator.common.record.port import ABSENT, Record, Section, Store, anybody
 
-_TIMED = (asking, carrying, concluding, looking, reconciling, service)
+_TIMED = (asking, carrying, concluding, looking, reconciling, rollingout, service)
 _RUNNER = asyncio.Runner()
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from tests.unit.applier.given import HOST, OTHER, OWN, deployment
 from tests.unit.applier.history import Region
 from tests.unit.applier.judging import THEIRS
-from tests.unit.applier.truth import CLUSTERS, HOSTS, Truth, unit_of
+from tests.unit.applier.truth import CLUSTERS, HOSTS, NINE, Truth, unit_of
 from vcenter_operator.common import labels
 from vcenter_operator.common.messages import Unknown
 from vcenter_operator.common.record.orders import PolicyName, WhenGone
 
-NINE = tuple(f"productionbb{number:03}" for number in range(1, 10))
 NOVA = f"{OWN}/nova"
 
 
@@ -27,12 +26,8 @@ def applied(truth: Truth | None = None) -> Region:
 
 
 def of_nine() -> Region:
-    """HOST has nine clusters, and an object in each: a loss of three is within the budget."""
-    truth = Truth()
-    truth.templates["cinder"].exists = truth.templates["sidecar"].exists = False
-    truth.vcenters[HOST].clusters = dict.fromkeys(NINE, 0)
-    truth.vcenters[OTHER].clusters = {}
-    return applied(truth)
+    """See `Truth.of_nine`."""
+    return applied(Truth.of_nine())
 
 
 def says(region: Region, host: str = HOST) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.unit.applier.history import Region
 from tests.unit.applier.judging import THEIRS
-from tests.unit.applier.truth import CLUSTERS, HOSTS, NAMES, ZONES
+from tests.unit.applier.truth import CLUSTERS, HOSTS, NAMES, ZONES, Truth
 from vcenter_operator.common import labels
 from vcenter_operator.common.record.orders import PolicyName, WhenGone
 
@@ -318,9 +318,9 @@ histories = settings(
 )
 
 
-def lived(history: list[Step]) -> Region:
+def lived(history: list[Step], truth: Truth) -> Region:
     """A region in which all vCenters were applied once, and these steps happened then."""
-    region = Region()
+    region = Region(truth)
     for host in HOSTS:
         region.state(host)
         region.deliver(host, 0)
@@ -336,20 +336,22 @@ def lived(history: list[Step]) -> Region:
     return region
 
 
-def check(history: list[Step]) -> None:
+def check(history: list[Step], truth: Truth) -> None:
     """Every write is checked as it happens, see `history.Region`; then all is stated until it rests."""
     with structlog.testing.capture_logs():
-        region = lived(history)
+        region = lived(history, truth)
         region.rest()
 
 
 @histories
 @given(steps([*HAPPENINGS, *_OFTEN]))
 def test_whatever_happens_nothing_happens_that_must_not_and_the_last_statements_decide(history: list[Step]) -> None:
-    check(history)
+    check(history, Truth())
 
 
 @histories
-@given(steps(_LOSSES))
-def test_whatever_is_lost_and_said_nothing_goes_without_a_word_on_exactly_that(history: list[Step]) -> None:
-    check(history)
+@given(steps(_LOSSES), st.builds(Truth) | st.builds(Truth.of_nine))
+def test_whatever_is_lost_and_said_nothing_goes_without_a_word_on_exactly_that(
+    history: list[Step], truth: Truth
+) -> None:
+    check(history, truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from tests.unit.applier.given import HOST, KEYRING, OTHER, OWN
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
@@ -31,6 +31,9 @@ ZONES = ("qa-de-1a", "qa-de-1b")
 NAMES = ("nova", "cinder", "sidecar")
 SCOPES = {"nova": "cluster", "cinder": "datacenter", "sidecar": "cluster"}
 Pair = tuple[str, Unit]
+
+
+NINE = tuple(f"productionbb{number:03}" for number in range(1, 10))
 
 
 def az_of(cluster: str) -> str:
@@ -113,7 +116,16 @@ class Said:
 
 
 class Truth:
-    """All that is so, and was so before the last edit of the templates."""
+    """All that is so, and was so before the last edit of the templates: HOST has four clusters, OTHER one."""
+
+    @classmethod
+    def of_nine(cls) -> Self:
+        """HOST has nine clusters, and an object in each: a loss of three is within the budget."""
+        truth = cls()
+        truth.templates["cinder"].exists = truth.templates["sidecar"].exists = False
+        truth.vcenters[HOST].clusters = dict.fromkeys(NINE, 0)
+        truth.vcenters[OTHER].clusters = {}
+        return truth
 
     def __init__(self) -> None:
         self.inputs = 1
@@ -239,7 +251,7 @@ class Truth:
         unread = {unit_of(name) for name in true.clusters if name in true.unreadable}
         read_zones = {unit.availability_zone for unit in units - unread}
         unread |= {Unit("datacenter", zone) for zone in zones - read_zones}
-        everywhere = {unit_of(name) for name in CLUSTERS} | {Unit("datacenter", zone) for zone in ZONES}
+        everywhere = {unit_of(name) for name in NINE} | {Unit("datacenter", zone) for zone in ZONES}
         for name, template in templates.items():
             key = f"{OWN}/{name}"
             yield from ((key, unit) for unit in unread)
