@@ -126,6 +126,7 @@ class SimulatedCluster:
             labels.VCENTER: claim.host,
             labels.TEMPLATE: claim.template,
             labels.UNIT: str(claim.unit),
+            labels.DIGEST: None,
             CLAIMED_BY: None,
         }
         self._edit(current.host or "", "hand over", current, part_of, annotations, guard)

@@ -326,3 +326,18 @@ def a_dry_run() -> None:
     region.truth.vcenters[HOST].clusters[CLUSTERS[0]] += 1
     region.state(HOST)
     region.try_out(HOST)
+
+
+def somebody_edits_what_changes_hands_and_comes_back() -> None:
+    """The other vCenter never wrote it, and its own one shows by its digest that it is as it was written."""
+    region = applied()
+    one = deployment(f"nova-{CLUSTERS[0]}")
+    region.truth.vcenters[OTHER].clusters[CLUSTERS[0]] = 0
+    says(region, OTHER)
+    loses(region, CLUSTERS[0])
+    region.edit_by_hand(one)
+    region.truth.vcenters[HOST].clusters[CLUSTERS[0]] = 0
+    says(region)
+    loses(region, CLUSTERS[0], host=OTHER)
+    says(region)
+    region.judge.rest({host: region.truth.said(host) for host in HOSTS})

@@ -118,6 +118,15 @@ async def test_every_write_asks_the_guard_and_a_dry_run_writes_nothing(
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
+async def test_what_is_handed_over_shows_no_digest_so_that_its_new_owner_writes_it(
+    folder: FolderCluster, tmp_path: Path
+) -> None:
+    handed = await claimed_by_other(tmp_path, folder)
+    await folder.hand_over(handed, guard)
+    one = (await folder.owned(OTHER, [])).objects[A]
+    assert (one.digest, one.template, one.claim) == (None, NOVA, None)
+
+
 async def claimed_by_other(folder: Path, cluster_: FolderCluster) -> Observed:
     await cluster_.claim(await seen(cluster_), Claim(OTHER, NOVA, cluster(1)), guard)
     return await seen(FolderCluster(folder, OWN))

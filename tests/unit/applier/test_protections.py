@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
+from tests.fakes.cluster import SimulatedCluster
 from tests.unit.applier import scenes
 from tests.unit.applier.given import HOST, NOW
 from tests.unit.applier.judging import Violation
@@ -23,7 +24,9 @@ from vcenter_operator.applier.carrying import Carrying
 from vcenter_operator.applier.core import approval, budget, deciding, observed, policies, settling
 from vcenter_operator.applier.core import plan as planning
 from vcenter_operator.applier.core.decisions import Memory, Plan
+from vcenter_operator.applier.core.observed import Observed
 from vcenter_operator.applier.core.plan import _Sorting
+from vcenter_operator.applier.ports import Guard
 from vcenter_operator.applier.reconciling import Reconciler
 from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common import labels
@@ -137,6 +140,17 @@ def no_digest() -> Patch:
         return made
 
     return attribute(Carrying, "_manifest", anyway)
+
+
+def digest_handed_over() -> Patch:
+    hand_over = SimulatedCluster.hand_over
+
+    async def anyway(self: SimulatedCluster, current: Observed, guard: Guard) -> None:
+        await hand_over(self, current, guard)
+        annotations = {**self.metadata[current.id]["annotations"], labels.DIGEST: current.digest}
+        self.put(current.id, {**self.metadata[current.id], "annotations": annotations}, fields=current.fields)
+
+    return attribute(SimulatedCluster, "hand_over", anyway)
 
 
 @dataclass(frozen=True)
@@ -338,6 +352,12 @@ PROTECTIONS = [
         "edits by hand are put right",
         attribute(VCenterState, "observed", lambda self, _: {**self.others, **self.holdings.objects}),
         scenes.somebody_edits_by_hand,
+        "is not as",
+    ),
+    Protection(
+        "who takes an object over writes it",
+        digest_handed_over(),
+        scenes.somebody_edits_what_changes_hands_and_comes_back,
         "is not as",
     ),
     Protection("a dry run writes no record", overlay_writes_through(), scenes.a_dry_run, "a dry run wrote"),

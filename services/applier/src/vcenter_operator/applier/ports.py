@@ -126,7 +126,10 @@ class Cluster(Protocol):
         ...
 
     async def hand_over(self, current: Observed, guard: Guard) -> None:
-        """Moves the object into the ApplySet of the vCenter that claimed it."""
+        """Moves the object into the ApplySet of the vCenter that claimed it.
+
+        Its digest goes: who takes it over has to write it, since nothing tells them what others edited before.
+        """
         ...
 
     async def contain(self, host: str, kinds: Collection[GroupKind], namespaces: Collection[str], guard: Guard) -> None:

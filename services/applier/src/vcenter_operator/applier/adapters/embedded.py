@@ -128,6 +128,7 @@ class FolderCluster:
             labels.VCENTER: claim.host,
             labels.TEMPLATE: claim.template,
             labels.UNIT: str(claim.unit),
+            labels.DIGEST: None,
             CLAIMED_BY: None,
         }
         await self._edit(current, part_of, annotations, guard)

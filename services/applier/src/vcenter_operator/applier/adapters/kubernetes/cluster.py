@@ -197,6 +197,7 @@ class KubernetesCluster:
             labels.VCENTER: claim.host,
             labels.TEMPLATE: claim.template,
             labels.UNIT: str(claim.unit),
+            labels.DIGEST: None,
             CLAIMED_BY: None,
         }
         part_of = {labels.PART_OF: labels.applyset_id(claim.host, self._namespace)}
