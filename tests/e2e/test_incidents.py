@@ -13,6 +13,7 @@ import aio_pika
 import pytest
 
 from tests.e2e.region import Region, of_cluster, of_zone
+from tests.kubectl import kubectl
 from tests.waiting import eventually
 from vcenter_operator.common.messages import Inventory
 from vcenter_operator.common.wire import decode, encode
@@ -102,6 +103,13 @@ def test_an_account_that_lost_its_rights_deletes_nothing(region: Region) -> None
         otherwise=region.logs,
     )
     region.stays(lambda: region.versions() == before, "an account without rights touched objects", 3)
+    shown = kubectl(region.kubernetes, "get", "vc", "-n", region.namespace)
+    heading, line = shown.splitlines()
+    assert heading.split() == [
+        *("NAME", "READY", "STATE", "SINCE", "CLUSTERS", "OBJECTS", "HELD", "CHANGED", "PROBLEM")
+    ], shown
+    assert line.split()[:3] == [f"vc-a-0.{region.zone.zone}", "False", "Partial"], shown
+    assert "2 clusters are left as they are: productionbb010: not listed any more, and it cannot be read: No" in line
     # A restart does not forget what was there.
     for service in fleet.all:
         service.kill()
