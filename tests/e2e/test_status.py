@@ -183,7 +183,9 @@ def test_watching_redraws_one_screen_in_colours_until_interrupted(region: Region
     leader, follower = pty.openpty()
     settings = surroundings(region, LINES="50")
     settings.pop("NO_COLOR", None)
-    process = subprocess.Popen([*COMMAND, "status", "--watch", "--every", "0.3"], stdout=follower, env=settings)
+    # A shell has what it starts in the background ignore SIGINT, and so would all that is started from there.
+    watching = ["env", "--default-signal=INT", *COMMAND, "status", "--watch", "--every", "0.3"]
+    process = subprocess.Popen(watching, stdout=follower, env=settings)
     os.close(follower)
     screens = b""
     try:
