@@ -89,6 +89,6 @@ def parse_answer(body: bytes) -> Rendered:
             Document(ObjectId(*map(intern, named)), manifest, warning)
             for named, manifest, warning in fields["documents"]
         ),
-        {intern(path): intern(fingerprint) for path, fingerprint in dict(fields["loaded"]).items()},
+        {intern(path): each and intern(each) for path, each in dict(fields["loaded"]).items()},  # null: not there
         Failure(**failure) if failure else None,
     )
