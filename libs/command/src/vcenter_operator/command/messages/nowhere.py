@@ -23,9 +23,9 @@ class Nowhere:
         """Keeps it: there is nobody to ask."""
         self.asked.append(request)
 
-    async def serve(self, stage: Stage, consumer: Consumer) -> None:
+    async def serve(self, stage: Stage, consumer: Consumer) -> None:  # noqa: ARG002 - the port's
         """Not to be called."""
-        raise NotImplementedError(f"nothing arrives here for {stage}")
+        raise TypeError(f"nothing arrives here for {stage}")
 
     async def parked(self, stage: Stage) -> list[Parked]:  # noqa: ARG002 - the port's
         """Nothing."""
