@@ -120,6 +120,9 @@ class FakeSession:
         await self._vcenter.check()
         return reported
 
+    async def watch_anew(self) -> None:
+        await self._vcenter.check()
+
     async def resume(self) -> None:
         await self._vcenter.check()
 

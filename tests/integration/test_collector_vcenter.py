@@ -451,7 +451,8 @@ async def test_views_filters_and_sessions_are_not_left_behind(vcsim: Vcsim) -> N
     async with session(vcsim) as opened:
         for readings in (1, 2, 3):
             await opened.snapshot()
-            assert not await opened.wait_for_change(0.1)
+            await opened.watch_anew()
+            assert not await opened.wait_for_change(0.1), "what there is when it is made is no change"
             calls = vcsim.calls()
             for make, destroy in MADE.items():
                 assert (calls[make], calls[destroy]) == (readings + 1, readings), "one is in use, made anew each time"

@@ -100,6 +100,25 @@ async def test_a_periodic_reading_finds_what_was_not_reported(scene: Scene) -> N
         await becomes(lambda: is_stated(scene, "productiona"), "the change found")
 
 
+async def test_what_came_and_went_between_two_reports_is_found_soon(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcenter_operator.collector.watch._SETTLES", 0.2)
+    vcenter = scene.vcenter(A)
+    async with scene.collector():
+        await scene.say(present())
+        await becomes(lambda: is_stated(scene, "productiona"), "the clusters stated")
+        vcenter.hold(A, B)
+        await becomes(lambda: is_stated(scene, *ALL), "what came stated")
+        vcenter.clusters.pop(B.moid)
+        await becomes(lambda: is_stated(scene, "productiona"), "that it went")
+        await becomes(lambda: len(scene.collected().clusters) == 1, "forgotten")
+        await asyncio.sleep(0.3)
+        vcenter.readings = 0
+        await asyncio.sleep(0.5)
+    assert not vcenter.readings, "nothing new, nothing to read again"
+
+
 async def test_a_resync_repeats_with_the_same_revision(scene: Scene) -> None:
     scene.vcenter(A)
     scene.vcenter(B, host=OTHER)

@@ -116,9 +116,12 @@ class VCenter(Protocol):
     async def wait_for_change(self, timeout: float) -> bool:
         """Returns when something about clusters, their datastores or networks may have changed since the session
 
-        began or the last call returned; False: nothing was reported for `timeout` seconds, and what reports is made
-        anew: rights that were widened count from then on. Raises VCenterError.
+        began or the last call returned; False: nothing was reported for `timeout` seconds. Raises VCenterError.
         """
+        ...
+
+    async def watch_anew(self) -> None:
+        """Makes anew what reports changes: rights that were widened count from then on. Raises VCenterError."""
         ...
 
     async def resume(self) -> None:

@@ -37,6 +37,10 @@ log = logger(__name__)
 
 _PACE = 0.05
 """Seconds between the end of a reading and the next one, at least: changes come in bursts."""
+_SETTLES = 2.0
+"""Seconds after a reading that had news until the next, at most. What a vCenter reports is the difference between two
+of its versions: a cluster that came after one and went before the other is in the reading that fell between, and in no
+report."""
 
 
 class Watch:
@@ -130,14 +134,17 @@ class Watch:
                 conclusion = await self._read(vcenter)
                 ended = clock()
                 self._worked_since = self._worked_since or ended
-                if not await self._stated(conclusion):
+                new = await self._stated(conclusion)
+                if new is None:
                     continue
                 # The first change is read at once, what follows it together; and a large vCenter that changes all
                 # the time is read a third of the time at most.
                 earliest = ended + max(_PACE, 2 * (ended - started))
-                if await vcenter.wait_for_change(max(0.0, anew - clock())):
+                due = min(anew, max(earliest, ended + _SETTLES)) if new else anew
+                if await vcenter.wait_for_change(max(0.0, due - clock())):
                     await asyncio.sleep(max(0.0, earliest - clock()))
-                else:
+                elif due == anew:
+                    await vcenter.watch_anew()
                     anew = clock() + self._net()
         finally:
             if self._keep:
@@ -173,8 +180,8 @@ class Watch:
         answers = await vcenter.ask(to_ask(recorded, snapshot))
         return conclude(self._settings.convention, recorded, snapshot, answers)
 
-    async def _stated(self, conclusion: Conclusion) -> bool:
-        """Whether it could be stated. If not it is read again after a delay, on the same session.
+    async def _stated(self, conclusion: Conclusion) -> bool | None:
+        """Whether it said anything new; None, after a delay: it could not be stated, and is read again.
 
         An ownership that lapsed is no exception: it may be confirmed again, and if it is not, `stop` follows.
         """
@@ -185,7 +192,7 @@ class Watch:
             delay = RetryDelays(longest=self._settings.retry_longest).after(self._unstated)
             log.warning("the inventory could not be stated, will try again", error=str(error), delay=round(delay, 1))
             await asyncio.sleep(delay)
-            return False
+            return None
         self._unstated = 0
         if new:
             log.info(
@@ -197,7 +204,7 @@ class Watch:
         if conclusion.unplaced != self._unplaced:
             self._unplaced = conclusion.unplaced
             log.warning("clusters that cannot be placed", clusters=list(conclusion.unplaced))
-        return True
+        return new
 
     async def _failed(self, error: OperatorError) -> float:
         """Shows the failure; the delay (seconds) before the next attempt."""

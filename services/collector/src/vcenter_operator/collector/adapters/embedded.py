@@ -76,6 +76,9 @@ class SiteVCenter:
                         return True
         return False
 
+    async def watch_anew(self) -> None:
+        """See `VCenter.watch_anew`: everything is seen always."""
+
     async def resume(self) -> None:
         """See `VCenter.resume`: nothing was broken off."""
 

@@ -122,8 +122,11 @@ class PyVmomiVCenter:
             seconds = min(self._timeouts.wait, math.ceil(left))
             if await self._call(partial(self._session.wait, seconds), seconds + _CALLS * self._timeouts.connect):
                 return True
-        await self._call(self._session.watch_anew, _CALLS * self._timeouts.read)
         return False
+
+    async def watch_anew(self) -> None:
+        """See `VCenter.watch_anew`."""
+        await self._call(self._session.watch_anew, _CALLS * self._timeouts.read)
 
     async def resume(self) -> None:
         """See `VCenter.resume`."""
