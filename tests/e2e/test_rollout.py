@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.asking import ask
 from tests.e2e.region import KINDS, Region, of_cluster, of_zone
 from tests.kubectl import kubectl
 from tests.waiting import eventually
@@ -92,6 +93,10 @@ def test_an_edit_goes_to_one_vcenter_and_wider_only_when_that_works(region: Regi
     row = kubectl(region.kubernetes, "get", "vct", TEMPLATE, "-n", region.namespace, "-o", "wide").splitlines()[1]
     assert "Paused" in row.split()
     assert row.endswith(reason)
+    told = ask(region, "status")
+    assert told.returncode == 1
+    assert f"template {region.namespace}/{TEMPLATE}: its rollout is paused: {reason}" in told.stdout
+    assert re.search(rf"{TEMPLATE} +Paused +{paused['version']} +vc-a-0\.", told.stdout), told.stdout
     region.stays(lambda: tags(region) == ("-two", "-one"), "it went on though it was paused", 4)
     word = f"{GROUP}/rollout={paused['version']}"
     kubectl(region.kubernetes, "annotate", "vct", TEMPLATE, "-n", region.namespace, word)

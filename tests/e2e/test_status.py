@@ -135,6 +135,7 @@ def test_what_cannot_be_asked_is_named_and_the_rest_is_shown(region: Region) -> 
     assert told.returncode == 2
     assert "could not be asked: Leases: " in told.stdout
     assert "could not be asked: VCenters: " in told.stdout
+    assert "could not be asked: VCenterTemplates: " in told.stdout
     assert re.search(r"collector +\? +0, 1, 2, 3 .* 0 +0 +0", told.stdout)
 
     told = status(region, "--vcenter", "vc-q-9")

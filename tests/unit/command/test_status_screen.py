@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from vcenter_operator.command.status import screen
 from vcenter_operator.command.status.command import exit_code
 from vcenter_operator.command.status.document import document_of
 from vcenter_operator.command.status.model import Pipeline
-from vcenter_operator.command.status.reading import named, stages_of, vcenter_of
+from vcenter_operator.command.status.reading import named, stages_of, template_of, vcenter_of
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.topology import Names, Queue
 from vcenter_operator.common.messages import Stage
@@ -67,9 +68,21 @@ def vcenter(
     }  # fmt: skip
 
 
-def pipeline(*vcenters: dict[str, Any], not_asked: dict[str, str] | None = None, **queues: Any) -> Pipeline:
+def template(name: str, *conditions: dict[str, str], suspended: bool = False, **rollout: Any) -> dict[str, Any]:
+    annotations = {"vcenter-operator.stable.sap.cc/suspend": "true"} if suspended else {}
+    status: dict[str, Any] = {"conditions": list(conditions)} | ({"rollout": rollout} if rollout else {})
+    return {"metadata": {"namespace": "monsoon3", "name": name, "annotations": annotations}, "status": status}
+
+
+def pipeline(
+    *vcenters: dict[str, Any],
+    templates: Sequence[dict[str, Any]] = (),
+    not_asked: dict[str, str] | None = None,
+    **queues: Any,
+) -> Pipeline:
     stages = stages_of(counts(**queues), leases(), NAMES)
-    return Pipeline(AT, stages, tuple(vcenter_of(one, TOPOLOGY) for one in vcenters), not_asked or {})
+    shown = tuple(vcenter_of(one, TOPOLOGY) for one in vcenters)
+    return Pipeline(AT, stages, shown, tuple(map(template_of, templates)), not_asked or {})
 
 
 def text(shown: RenderableType) -> str:
@@ -98,6 +111,39 @@ def test_all_is_well() -> None:
     assert text(screen.overview(seen)) == HEALTHY
     assert seen.troubles == []
     assert exit_code(seen) == 0
+
+
+def test_templates_are_shown_whose_edits_do_not_go_everywhere() -> None:
+    seen = pipeline(
+        vcenter("vc-a-0"),
+        templates=[
+            template("done", condition("Rendered"), phase="Done", version=7),
+            template("fails", condition("Rendered", "False", "Fails", "cluster bb1: line 3: 'x' is undefined")),
+            template("paused", phase="Paused", version=8, canary="vc-a-0", reason="nova-compute-bb1 is not available"),
+            template("plain", condition("Rendered")),
+            template("quiet", condition("Rendered"), suspended=True),
+            template("under-way", condition("Rendered"), phase="Canary", version=9, canary="vc-a-0"),
+        ],
+    )
+    shown = text(screen.overview(seen))
+    assert (
+        """\
+TEMPLATE            ROLLOUT  VERSION  CANARY  SUSPENDED
+monsoon3/paused     Paused   8        vc-a-0  -
+monsoon3/quiet      -        -        -       suspended
+monsoon3/under-way  Canary   9        vc-a-0  -
+"""
+        in shown
+    )
+    assert seen.troubles == [
+        "template monsoon3/fails: Rendered Fails: cluster bb1: line 3: 'x' is undefined",
+        "template monsoon3/paused: its rollout is paused: nova-compute-bb1 is not available",
+    ]
+    assert all(trouble in shown for trouble in seen.troubles)
+    assert exit_code(seen) == 1
+    assert [one["phase"] for one in document_of(seen)["templates"]] == [
+        "Done", None, "Paused", None, None, "Canary",
+    ]  # fmt: skip
 
 
 def test_what_is_wrong_stands_out() -> None:
@@ -150,7 +196,7 @@ def test_what_could_not_be_asked_counts_more_than_what_is_wrong() -> None:
 
 def test_queues_that_do_not_exist_are_told_once_a_stage() -> None:
     stages = stages_of(dict.fromkeys(counts()), {}, NAMES)
-    seen = Pipeline(AT, stages, None, {})
+    seen = Pipeline(AT, stages, None, None, {})
     assert [trouble.partition(":")[0] for trouble in seen.troubles] == list(Stage)
     assert all("do not exist" in trouble for trouble in seen.troubles)
 

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vcenter_operator.command.status.model import Pipeline, StageView, VCenter
+from vcenter_operator.command.status.model import Pipeline, StageView, Template, VCenter
 
 
 def document_of(pipeline: Pipeline) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def document_of(pipeline: Pipeline) -> dict[str, Any]:
         "notAsked": dict(pipeline.not_asked),
         "stages": [_stage(view) for view in pipeline.stages],
         "vcenters": None if pipeline.vcenters is None else [vcenter_document(one) for one in pipeline.vcenters],
+        "templates": None if pipeline.templates is None else [_template(one) for one in pipeline.templates],
     }
 
 
@@ -29,6 +30,10 @@ def vcenter_document(vcenter: VCenter) -> dict[str, Any]:
 
 def _stage(view: StageView) -> dict[str, Any]:
     return {**_plain(view), "waiting": view.waiting, "unowned": view.unowned}
+
+
+def _template(template: Template) -> dict[str, Any]:
+    return {"troubles": template.troubles, **_plain(template)}
 
 
 def _plain(value: Any) -> Any:

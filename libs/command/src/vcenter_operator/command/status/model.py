@@ -13,6 +13,7 @@ CONDITIONS = ("Discovered", "Connected", "Collected", "Rendered", "Applied", "De
 """In the order in which facts pass through the pipeline: the first that is wrong is most likely the cause."""
 _FINE_WHEN_FALSE = frozenset({"DeletionHeld"})
 _READY = "Ready"
+_DONE, _PAUSED = "Done", "Paused"
 _WRONG_WHEN_GONE = frozenset({("Applied", "False"), ("DeletionHeld", "True")})
 
 State = Literal["ready", "trouble", "starting", "gone"]
@@ -102,6 +103,37 @@ class VCenter:
 
 
 @dataclass(frozen=True)
+class Template:
+    """What the status of a `VCenterTemplate` says. None: nothing is said of it (yet)."""
+
+    name: str
+    """`namespace/name`."""
+    suspended: bool
+    rendered: Condition | None
+    phase: str | None
+    """How far its last edit has come, where it is rolled out step by step."""
+    version: int | None
+    """Names the rollout: by it a person sends it on."""
+    canary: str | None
+    """The vCenter that goes first."""
+    why: str | None
+    """What keeps the rollout from going on."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an edit of it has not reached all vCenters."""
+        return self.phase not in (None, _DONE)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong with it."""
+        found = [str(self.rendered)] if self.rendered is not None and self.rendered.status == "False" else []
+        if self.phase == _PAUSED:
+            found.append(f"its rollout is paused: {self.why or 'no reason is given'}")
+        return [f"template {self.name}: {each}" for each in found]
+
+
+@dataclass(frozen=True)
 class Partition:
     """A partition of a stage. None: it could not be asked."""
 
@@ -151,13 +183,16 @@ class Pipeline:
     stages: tuple[StageView, ...]
     vcenters: tuple[VCenter, ...] | None
     """None: they could not be asked for."""
+    templates: tuple[Template, ...] | None = None
+    """None: they could not be asked for."""
     not_asked: dict[str, str] = field(default_factory=dict)
     """What could not be asked, and why."""
 
     @property
     def troubles(self) -> list[str]:
         """A line for each thing that is wrong; none: all is well, as far as could be asked."""
-        return [*self._of_stages(), *self._of_vcenters()]
+        of_templates = [trouble for template in self.templates or () for trouble in template.troubles]
+        return [*self._of_stages(), *of_templates, *self._of_vcenters()]
 
     def _of_stages(self) -> Iterator[str]:
         for view in self.stages:

@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from vcenter_operator.command.status.model import CONDITIONS, Cluster, Condition, Partition, StageView, VCenter
+from vcenter_operator.command.status.model import (
+    CONDITIONS,
+    Cluster,
+    Condition,
+    Partition,
+    StageView,
+    Template,
+    VCenter,
+)
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.topology import ARROWS, Names
 from vcenter_operator.common.identity import NEVER
 from vcenter_operator.common.kubernetes.leases import lease_name, transitions
 from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.record.orders import is_suspended
 
 Counts = Mapping[str, tuple[int, int] | None]
 """Queue to messages and consumers; None: there is no such queue."""
@@ -41,6 +50,22 @@ def vcenter_of(resource: Mapping[str, Any], topology: Topology) -> VCenter:
         conditions=conditions,
         suspended=applier.get("suspended") is True,
         changed=_time(applier.get("lastChange")),
+    )
+
+
+def template_of(resource: Mapping[str, Any]) -> Template:
+    """What the status of a `VCenterTemplate` says."""
+    metadata, status = _mapping(resource, "metadata"), _mapping(resource, "status")
+    rollout = _mapping(status, "rollout")
+    conditions = map(_condition, _mappings(status.get("conditions")))
+    return Template(
+        name=f"{metadata.get('namespace')}/{metadata.get('name')}",
+        suspended=is_suspended(resource),
+        rendered=next((one for one in conditions if one.type == "Rendered"), None),
+        phase=rollout.get("phase"),
+        version=rollout.get("version"),
+        canary=rollout.get("canary"),
+        why=rollout.get("reason"),
     )
 
 

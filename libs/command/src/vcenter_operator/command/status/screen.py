@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vcenter_operator.applier.core.describe import describe_object
-from vcenter_operator.command.status.model import Condition, Partition, Pipeline, StageView, VCenter
+from vcenter_operator.command.status.model import Condition, Partition, Pipeline, StageView, Template, VCenter
 from vcenter_operator.common.identity import ObjectId
 
 _STATES = {"ready": "green", "trouble": "bold red", "starting": "yellow", "gone": "dim"}
@@ -24,6 +24,8 @@ def overview(pipeline: Pipeline) -> RenderableType:
     parts: list[RenderableType] = [_stages(pipeline), Text()]
     if pipeline.vcenters:
         parts += [_vcenters(pipeline.vcenters, pipeline.at), Text()]
+    if shown := [one for one in pipeline.templates or () if one.under_way or one.suspended]:
+        parts += [_templates(shown), Text()]
     return Group(*parts, *_verdict(pipeline))
 
 
@@ -96,6 +98,21 @@ def _vcenters(vcenters: tuple[VCenter, ...], at: datetime) -> Table:
             _revision(vcenter),
             _ago(vcenter.changed, at),
             Text(_short(str(vcenter.trouble)) if vcenter.trouble else ""),
+        )
+    return table
+
+
+def _templates(templates: Iterable[Template]) -> Table:
+    """Those whose edits do not go everywhere at once, or at all."""
+    table = _table("TEMPLATE", "ROLLOUT", "VERSION", "CANARY", "SUSPENDED")
+    for template in templates:
+        phase = template.phase if template.under_way else None
+        table.add_row(
+            Text(template.name),
+            Text(phase or "-", style="bold red" if phase == "Paused" else ""),
+            Text(_number(template.version) if phase else "-"),
+            Text((template.canary if phase else None) or "-"),
+            Text("suspended" if template.suspended else "-", style="yellow" if template.suspended else ""),
         )
     return table
 

@@ -1,4 +1,4 @@
-"""Where the state of the pipeline is asked for: RabbitMQ, and the Leases and VCenters in Kubernetes."""
+"""Where the state of the pipeline is asked for: RabbitMQ, and Leases, VCenters and templates in Kubernetes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from vcenter_operator.command.status.broker import Broker, names_of
 from vcenter_operator.command.status.model import Pipeline
-from vcenter_operator.command.status.reading import Counts, stages_of, vcenter_of
+from vcenter_operator.command.status.reading import Counts, stages_of, template_of, vcenter_of
 from vcenter_operator.common.configuration import SECRET_NAME, Configuration
 from vcenter_operator.common.errors import OperatorError
-from vcenter_operator.common.kubernetes.api import Api
+from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
-from vcenter_operator.common.kubernetes.crds import VCENTERS
+from vcenter_operator.common.kubernetes.crds import TEMPLATES, VCENTERS
 from vcenter_operator.common.kubernetes.errors import Forbidden, NotFound
 from vcenter_operator.common.kubernetes.leases import LEASES
 from vcenter_operator.common.kubernetes.secret import secret_resource
@@ -26,7 +26,7 @@ from vcenter_operator.common.settings import Settings
 
 _T = TypeVar("_T")
 
-RABBITMQ, LEASES_OF, RECORDS = "RabbitMQ", "Leases", "VCenters"
+RABBITMQ, LEASES_OF, RECORDS, SOURCES = "RabbitMQ", "Leases", "VCenters", "VCenterTemplates"
 
 
 class Sources:
@@ -44,14 +44,16 @@ class Sources:
     async def look(self) -> Pipeline:
         """Everything as it is now."""
         not_asked: dict[str, str] = {}
-        leases, resources, counts = await asyncio.gather(
+        leases, resources, sources, counts = await asyncio.gather(
             self._asked(LEASES_OF, self._leases(), not_asked),
             self._asked(RECORDS, self._vcenters(), not_asked),
+            self._asked(SOURCES, self._templates(), not_asked),
             self._asked(RABBITMQ, self._counts(), not_asked),
         )
         topology = self._names.topology
         vcenters = None if resources is None else tuple(vcenter_of(resource, topology) for resource in resources)
-        return Pipeline(datetime.now(UTC), stages_of(counts, leases, self._names), vcenters, not_asked)
+        templates = None if sources is None else tuple(map(template_of, sources))
+        return Pipeline(datetime.now(UTC), stages_of(counts, leases, self._names), vcenters, templates, not_asked)
 
     async def close(self) -> None:
         """Ends the connection to the broker."""
@@ -90,11 +92,17 @@ class Sources:
         return {item["metadata"]["name"]: item for item in listing.items}
 
     async def _vcenters(self) -> list[dict[str, Any]]:
+        return await self._all(RECORDS, replace(VCENTERS, namespace=self._namespace))
+
+    async def _templates(self) -> list[dict[str, Any]]:
+        return await self._all(SOURCES, TEMPLATES)
+
+    async def _all(self, kind: str, resource: Resource) -> list[dict[str, Any]]:
         try:
-            listing = await self._api().list(replace(VCENTERS, namespace=self._namespace).path())
+            listing = await self._api().list(resource.path())
         except NotFound:
-            raise NotFound("the server does not know VCenters: the operator has never run in this cluster") from None
-        return sorted(listing.items, key=lambda item: str(item["metadata"]["name"]))
+            raise NotFound(f"the server does not know {kind}: the operator has never run in this cluster") from None
+        return sorted(listing.items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
     def _api(self) -> Api:
         if isinstance(self._kubernetes, str):
