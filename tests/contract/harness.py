@@ -23,6 +23,7 @@ from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, St
 
 AnyBus = InProcessBus | RabbitMQBus
 DELAYS = RetryDelays(first=0.1, longest=0.8, aside=0.2)
+CLEAR_EVERY = 0.3
 
 
 async def until(condition: Callable[[], object], what: str, within: float = 30.0) -> None:
@@ -185,7 +186,8 @@ class InProcessHarness(_Tasks):
         self._buses: list[InProcessBus] = []
 
     async def replica(self, stop_within: float = 5.0) -> InProcessBus:
-        self._buses.append(InProcessBus(self._broker, self.epochs, delays=DELAYS, stop_within=stop_within))
+        bus = InProcessBus(self._broker, self.epochs, delays=DELAYS, stop_within=stop_within, clear_every=CLEAR_EVERY)
+        self._buses.append(bus)
         return self._buses[-1]
 
     async def crash(self, bus: AnyBus) -> None:
@@ -228,7 +230,13 @@ class RabbitMQHarness(_Tasks):
     async def replica(self, stop_within: float = 5.0) -> RabbitMQBus:
         proxy, url = await in_front_of(self.url)
         bus = await RabbitMQBus.connect(
-            url, self.topology, self.epochs, heartbeat=self._heartbeat, stop_within=stop_within, delays=DELAYS
+            url,
+            self.topology,
+            self.epochs,
+            heartbeat=self._heartbeat,
+            stop_within=stop_within,
+            delays=DELAYS,
+            clear_every=CLEAR_EVERY,
         )
         self.proxies[bus] = proxy
         return bus

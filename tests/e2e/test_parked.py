@@ -40,9 +40,14 @@ class OnFiles:
         self._files = ["--site", str(folder / "region/site.yaml"), "--templates", str(folder / "region/manifests")]
         self._written = folder / "written"
         self._log = folder / "log"
-        with self._log.open("wb") as log:
-            arguments = ["run", "--bus", url, *self._files, "--output", str(self._written)]
-            self._process = subprocess.Popen([*COMMAND, *arguments], env=self._environment, stdout=log, stderr=log)
+        self._arguments = ["run", "--bus", url, *self._files, "--output", str(self._written)]
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, *self._arguments], env=self._environment, stdout=log, stderr=log
+            )
 
     def messages(self, *arguments: str, region: bool = False) -> subprocess.CompletedProcess[str]:
         """`region`: it is told where the region is."""
@@ -63,7 +68,7 @@ class OnFiles:
     def applied(self) -> bool:
         return (self._written / "monsoon3" / "deployment-nova-compute-bb94.yaml").exists()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._process.terminate()
         self._process.wait(20)
 
@@ -73,7 +78,7 @@ def files(amqp_url: str, tmp_path: Path) -> Iterator[OnFiles]:
     region = OnFiles(amqp_url, tmp_path)
     eventually(region.applied, "the region to be applied", otherwise=region.logs)
     yield region
-    region.close()
+    region.stop()
 
 
 async def park(url: str, *statements: DnsChange) -> None:
@@ -92,6 +97,7 @@ def test_what_is_parked_is_put_back_only_while_it_is_the_newest(files: OnFiles, 
     facts = {"host": HOST, "serial": stated["serial"], "addresses": tuple(stated["addresses"])}
     newest = DnsChange(present=True, revision=revision, **facts)
     old = DnsChange(present=False, revision=Revision(revision.epoch, revision.sequence - 1), **facts)
+    files.stop()  # a stage that runs takes away what is superseded
     asyncio.run(park(amqp_url, newest, old))
 
     assert files.messages("parked", "list").stdout.count("no such datacenter") == 2
@@ -112,6 +118,23 @@ def test_what_is_parked_is_put_back_only_while_it_is_the_newest(files: OnFiles, 
     assert [one["id"] for one in files.documents("parked", "list")] == [old.trace.message_id]
     assert files.messages("parked", "drop", old.trace.message_id[:8], "--yes").returncode == 0
     assert files.documents("parked", "list") == []
+
+
+def test_stages_take_away_what_is_superseded_also_from_before_they_started(files: OnFiles, amqp_url: str) -> None:
+    stated = files.documents("list", "--stage", "collector", "--vcenter", HOST)[-1]["statement"]
+    revision = Revision.parse(stated["revision"])
+    files.stop()
+    facts = {"host": HOST, "present": False, "serial": stated["serial"]}
+    old = DnsChange(revision=revision, **facts)
+    newer = DnsChange(revision=Revision(revision.epoch + 100, 1), **facts)
+    asyncio.run(park(amqp_url, old, newer))
+    files.start()
+
+    def only_the_newer() -> bool:
+        assert [one["id"] for one in files.documents("parked", "list")] == [newer.trace.message_id]
+        return True
+
+    eventually(only_the_newer, "what is superseded to be taken away", otherwise=files.logs)
 
 
 def test_a_resync_has_everything_about_a_vcenter_said_again(files: OnFiles) -> None:

@@ -17,7 +17,7 @@ from vcenter_operator.common.bus import Ownership, Topology
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
 from vcenter_operator.common.bus.rabbitmq.archive import Archive, Archived
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
-from vcenter_operator.common.bus.rabbitmq.parking import Parking
+from vcenter_operator.common.bus.rabbitmq.parking import Parking, count_parked
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError, PermanentError
 from vcenter_operator.common.messages import Stage, Statement
@@ -125,7 +125,7 @@ async def test_what_is_parked_is_dropped_and_put_back_and_the_rest_keeps_its_ord
 
     recorder, parking = Recorder(work=work), Parking(endpoint, NAMES)
     serving = await serve(bus, recorder)
-    statements = [change(HOST, sequence) for sequence in range(1, 5)]
+    statements = [change(host, 1) for host in hosts_of(TOPOLOGY, STAGE, 1, 4)]
     for number, statement in enumerate(statements, 1):
         await bus.publish(statement)
         await until(lambda number=number: len(recorder.started) == number, "each to be tried")  # type: ignore[misc]
@@ -152,6 +152,27 @@ async def test_what_is_parked_is_dropped_and_put_back_and_the_rest_keeps_its_ord
     serving = await serve(bus, again)
     await until(lambda: again.handled == [statements[3]], "what was put back to be worked on")
     await end(serving)
+
+
+async def test_several_may_look_at_a_long_parked_queue_at_once_and_each_sees_all(
+    bus: RabbitMQBus, endpoint: Endpoint
+) -> None:
+    """More than a quorum queue hands over where nobody says how much (2,000)."""
+    number = 2_500
+    bodies = [f"no message {each}".encode() for each in range(number)]
+    serving = await serve(bus, Recorder())
+    await asyncio.gather(*(bus.publish_raw(STAGE, 0, body) for body in bodies))
+    async with endpoint.linked("counting") as link:
+
+        async def all_parked() -> bool:
+            return await count_parked(link, NAMES, STAGE) == number
+
+        await until_async(all_parked, "all to be parked")
+    await end(serving)
+    parking = Parking(endpoint, NAMES)
+    first, second, third = await asyncio.gather(*(parking.all(STAGE) for _ in range(3)))
+    assert first == second == third
+    assert sorted(one.body for one in first) == sorted(bodies)
 
 
 async def test_what_cannot_be_put_back_stays_parked(bus: RabbitMQBus, endpoint: Endpoint) -> None:

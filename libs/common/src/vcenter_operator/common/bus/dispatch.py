@@ -16,7 +16,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -28,6 +28,11 @@ from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
 
+Age = tuple[Any, ...]
+"""See `Statement.age`."""
+
+CLEAR_EVERY = 10.0
+"""Seconds between two looks for parked statements that are superseded by now."""
 MAX_ATTEMPTS_OF_UNEXPECTED = 5
 """An error that is none of ours is a defect: it is tried again this often, then parked."""
 
@@ -94,8 +99,9 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Newest:
-    age: tuple[Any, ...]
+    age: Age
     message_id: str
+    done: bool = False
 
     @classmethod
     def of(cls, statement: Statement) -> _Newest:
@@ -106,7 +112,7 @@ class _Newest:
 class _Aside:
     """What was parked of a vCenter last."""
 
-    age: tuple[Any, ...]
+    age: Age
     reason: str
     message_id: str
 
@@ -140,6 +146,16 @@ class Dispatcher:
     def unanswered(self) -> int:
         """How many deliveries are held without an answer."""
         return len(self._waiting) + len(self._workers) + len(self._tasks) - len(self._requests)
+
+    def supersedes(self, host: str, age: Age) -> bool:
+        """Whether a parked statement of that age is needed no more: a newer one came, or the same is done by now.
+
+        One that is newer in any part stays. Whoever does not own the partition any more does not know what came since.
+        """
+        newest = self._newest.get(host)
+        if newest is None or not self._ownership.held or older(newest.age, age):
+            return False
+        return newest.done or newest.age != age
 
     def expect(self, backlog: int) -> None:
         """So many deliveries wait already, of which none was handed over: none is worked on until all are here."""
@@ -252,8 +268,14 @@ class Dispatcher:
                 return
             await self._failed(statement, delivery, attempts, error)
         else:
-            self._parked.pop(statement.host, None)
+            self._done(statement)
             await delivery.ack()
+
+    def _done(self, statement: Statement) -> None:
+        self._parked.pop(statement.host, None)
+        newest = self._newest[statement.host]
+        if newest.message_id == statement.trace.message_id:  # what was said since may fail yet
+            self._newest[statement.host] = replace(newest, done=True)
 
     async def _failed(self, statement: Statement, delivery: Delivery, attempts: int, error: Exception) -> None:
         delay = self._delays.after(attempts)

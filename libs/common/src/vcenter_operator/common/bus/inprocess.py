@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
+from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulse, Pulses
 from vcenter_operator.common.bus.sharing import Sharing, tenure
@@ -90,12 +90,14 @@ class InProcessBus:
         delays: RetryDelays | None = None,
         stop_within: float = 5.0,
         probe_every: float = PROBE_EVERY,
+        clear_every: float = CLEAR_EVERY,
     ) -> None:
         self.topology = broker.topology
         self.broker = broker
         self.epochs = epochs
         self.delays = delays or RetryDelays()
         self.stop_within = stop_within
+        self.clear_every = clear_every
         self.pulses = Pulses(probe_every)
         self._closed = asyncio.Event()
         self._serving: dict[asyncio.Task[None], list[_Seat]] = {}
@@ -226,6 +228,7 @@ class _Seat:
                 group.create_task(pulse.beat(probe))
                 group.create_task(self._statements(partition, holding, dispatcher, pulse))
                 group.create_task(self._requests(holding, dispatcher))
+                group.create_task(self._clearing(dispatcher))
 
     async def release(self, partition: int) -> None:
         holding = self._holdings.pop(partition)
@@ -274,6 +277,22 @@ class _Seat:
                 dispatcher.reject(_Request(self._broker, self._stage, holding, queued), str(error))
             else:
                 dispatcher.resync(request)
+
+    async def _clearing(self, dispatcher: Dispatcher) -> None:
+        """Takes away what was parked and is superseded by now."""
+        parked = self._broker.parked[self._stage]
+        while True:
+            await asyncio.sleep(self._bus.clear_every)
+            for one in [each for each in parked if _superseded(each, dispatcher)]:
+                parked.remove(one)
+
+
+def _superseded(parked: Parked, dispatcher: Dispatcher) -> bool:
+    try:
+        statement = statement_for(parked.stage, parked.body)
+    except MalformedMessage:
+        return False  # nobody can tell what is newer
+    return dispatcher.supersedes(statement.host, statement.age)
 
 
 @dataclass(eq=False)

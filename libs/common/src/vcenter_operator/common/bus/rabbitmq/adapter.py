@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulses
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, first_contact, keep_connected
@@ -33,6 +33,7 @@ class RabbitMQBus:
         stop_within: float,
         prefetch: int,
         probe_every: float,
+        clear_every: float,
     ) -> None:
         """Use `connect`."""
         self.topology = names.topology
@@ -42,6 +43,7 @@ class RabbitMQBus:
         self._delays = delays
         self._stop_within = stop_within
         self._prefetch = prefetch
+        self._clear_every = clear_every
         self._pulses = Pulses(probe_every)
         self._replica = f"{socket.gethostname()}/{os.getpid()}"
         self._publisher = Publisher(endpoint, names, f"{self._replica} publishing")
@@ -65,6 +67,7 @@ class RabbitMQBus:
         within: float = 30.0,
         prefetch: int = PREFETCH,
         probe_every: float = PROBE_EVERY,
+        clear_every: float = CLEAR_EVERY,
     ) -> RabbitMQBus:
         """A bus on the broker at `url`, with its topology declared.
 
@@ -81,6 +84,7 @@ class RabbitMQBus:
             within: seconds to wait for a broker that is away.
             prefetch: statements of a partition in memory at most.
             probe_every: seconds without an arrival after which a partition is probed.
+            clear_every: seconds between two looks for parked statements that are superseded by now.
 
         Raises:
             BusUnavailable: the broker was away for `within` seconds.
@@ -97,6 +101,7 @@ class RabbitMQBus:
             stop_within=stop_within,
             prefetch=prefetch,
             probe_every=probe_every,
+            clear_every=clear_every,
         )
         await first_contact(endpoint, f"{bus._replica} declaring", bus._declare, within)
         bus._publishing = asyncio.create_task(bus._publisher.run(), name="publishing")
@@ -146,6 +151,7 @@ class RabbitMQBus:
                 valid_for=self._endpoint.valid_for,
                 prefetch=self._prefetch,
                 pulses=self._pulses,
+                clear_every=self._clear_every,
             ).run()
 
         serving = asyncio.create_task(

@@ -18,7 +18,6 @@ from vcenter_operator.common.messages import Stage
 
 COMMAND = "vcenter-operator-command"
 _PREFIX = r"^vcenter-operator(-dry-run)?\.g[0-9]+\."
-_NOTHING = "^$"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def rights_of_command() -> Rights:
     arrows = "|".join(ARROWS.values())
     stages = "|".join(Stage)
     return Rights(
-        _NOTHING,
+        _any([rf"({stages})\.parked\.reader"]),
         _any([arrows, rf"({stages})\.resync"]),
         _any([rf"({arrows})\.archive", rf"({stages})\.parked"]),
     )

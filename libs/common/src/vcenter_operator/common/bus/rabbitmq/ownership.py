@@ -19,9 +19,10 @@ from aiormq.abc import AbstractChannel as UnderlayChannel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelLockedResource
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership
 from vcenter_operator.common.bus.pulse import Pulses
+from vcenter_operator.common.bus.rabbitmq.clearing import Clearing
 from vcenter_operator.common.bus.rabbitmq.connection import Link, answered
 from vcenter_operator.common.bus.rabbitmq.consuming import Consumption
 from vcenter_operator.common.bus.rabbitmq.publishing import Publisher
@@ -55,6 +56,7 @@ class Owner:
         valid_for: float,
         prefetch: int,
         pulses: Pulses,
+        clear_every: float,
     ) -> None:
         self._link = link
         self._stage = stage
@@ -69,6 +71,8 @@ class Owner:
         self._pulses = pulses
         self._partitions = names.topology.partitions_of(stage)
         self._owned: dict[int, Ownership] = {}
+        self._dispatchers: dict[int, Dispatcher] = {}
+        self._clearing = Clearing(link, names, stage, clear_every)
         self._confirmed_at = time.monotonic()
         self._members = 0
         self._counted = asyncio.Event()
@@ -91,6 +95,7 @@ class Owner:
                 ("connection", self._end_all_when_lost()),
                 ("ownership", self._keep_asking()),
                 ("sharing", self._keep_balanced(sharing)),
+                ("clearing", self._clearing.run(self._dispatchers)),
             )
         ]
         try:
@@ -216,8 +221,10 @@ class Owner:
                 async with tenure(
                     ownership, self._consumer, self._delays, grace=self._grace, capacity=self._prefetch // 2
                 ) as dispatcher:
+                    self._dispatchers[partition] = dispatcher
                     await consumption.run(dispatcher)
             finally:
+                self._dispatchers.pop(partition, None)
                 del self._owned[partition]
                 await consumption.close()
 

@@ -12,6 +12,7 @@ Names begin with `vcenter-operator.g<generation>.` (here `~`), in dry runs with
 | `~<stage>.again` | direct exchange of what a stage sends to itself, routing key = partition: retries, probes |
 | `~<stage>.retry.<n>ms` | fanout exchange and quorum queue of one delay; dead letters go to `~<stage>.again` |
 | `~<stage>.parked` | quorum queue of what can never work as it stands; fanout exchange of the same name |
+| `~<stage>.parked.reader` | exclusive queue: who has it reads what is parked |
 | `~<stage>.resync` | direct exchange of requests to a stage, routing key = partition |
 | `~<arrow>.archive` | stream of all statements, bounded in age and size; fanout exchange of the same name |
 
@@ -58,7 +59,7 @@ _REDELIVERIES = 100
 """So often a statement may be delivered without an answer (its consumer died each time), then it is parked."""
 _ANY_NUMBER = 1_000_000
 _REQUESTS_AT_MOST = 1_000
-_PARKED_AT_MOST = 10_000
+PARKED_AT_MOST = 10_000
 _PARKED_BYTES = 1024 * _MB
 _ARCHIVE_AGE = "7D"
 _ARCHIVE_BYTES = 5 * 1024 * _MB
@@ -116,6 +117,10 @@ class Names:
     def parked(self, stage: Stage) -> str:
         """The queue, and the exchange, of what a stage parked."""
         return self._name(stage, "parked")
+
+    def parked_reader(self, stage: Stage) -> str:
+        """The exclusive queue of whoever reads what a stage parked."""
+        return self._name(stage, "parked", "reader")
 
     def retry(self, stage: Stage, delay: float) -> str:
         """The exchange, and the queue, of one delay (one of `delays`)."""
@@ -228,7 +233,7 @@ def _never_losing() -> Arguments:
 
 def _parked() -> Arguments:
     """Bounded: beyond that the oldest goes, which its producer has said again long since."""
-    limits = {"x-max-length": _PARKED_AT_MOST, "x-max-length-bytes": _PARKED_BYTES, "x-overflow": "drop-head"}
+    limits = {"x-max-length": PARKED_AT_MOST, "x-max-length-bytes": _PARKED_BYTES, "x-overflow": "drop-head"}
     return {**_quorum(_ANY_NUMBER), **limits}
 
 
