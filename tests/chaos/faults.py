@@ -40,7 +40,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Fault(abc.ABC):
-    """One fault. `on` is what it strikes: nothing else strikes that meanwhile."""
+    """One fault, on a server, on a replica (`applier-0`), or on every replica of a stage (`applier`) at once."""
 
     on: str
     does: ClassVar[str]
@@ -48,7 +48,12 @@ class Fault(abc.ABC):
     """Whether it lasts as long as an outage of a server that the operator does not run."""
 
     def __str__(self) -> str:
-        return f"{self.on} {self.does}"
+        return f"{'every ' if self.on in STAGES else ''}{self.on} {self.does}"
+
+    @property
+    def struck(self) -> list[str]:
+        """What it strikes: nothing else strikes that meanwhile."""
+        return [f"{self.on}-{number}" for number in range(REPLICAS)] if self.on in STAGES else [self.on]
 
     @abc.abstractmethod
     def strike(self, around: Surroundings) -> None:
@@ -66,23 +71,27 @@ class Killed(Fault):
     does = "is killed"
 
     def strike(self, around: Surroundings) -> None:
-        around.killed.add(self.on)
-        if around.service(self.on).running:
-            around.service(self.on).kill()
+        around.killed.update(self.struck)
+        for replica in map(around.service, self.struck):
+            if replica.running:
+                replica.kill()
 
     def heal(self, around: Surroundings) -> None:
-        around.service(self.on).start()
-        around.killed.discard(self.on)
+        for replica in map(around.service, self.struck):
+            replica.start()
+        around.killed.difference_update(self.struck)
 
 
 class Hung(Fault):
     does = "hangs"
 
     def strike(self, around: Surroundings) -> None:
-        around.service(self.on).pause()
+        for replica in map(around.service, self.struck):
+            replica.pause()
 
     def heal(self, around: Surroundings) -> None:
-        around.service(self.on).resume()
+        for replica in map(around.service, self.struck):
+            replica.resume()
 
 
 class CutInAFrame(Fault):
@@ -193,10 +202,11 @@ BROKER = (BrokerStopped, BrokerKilled, BrokerRestarted, BrokerHangs, BrokerLostA
 
 
 def deck(dice: Random, vcenters: list[str]) -> list[Fault]:
-    """Every fault once, those on replicas once for every stage."""
+    """Every fault once, those on replicas once for every stage: on one of them, and on all that can be at once."""
     on_replicas = [
         fault(f"{stage}-{dice.randrange(REPLICAS)}") for stage in STAGES for fault in (Killed, Hung, CutInAFrame)
     ]
+    on_stages = [fault(stage) for stage in STAGES for fault in (Killed, Hung)]
     on_broker = [fault("broker") for fault in BROKER]
     on_others = [fault(name) for name in ("kubernetes", "zone", dice.choice(vcenters)) for fault in (Down, Silent)]
-    return [*on_replicas, *on_broker, *on_others]
+    return [*on_replicas, *on_stages, *on_broker, *on_others]

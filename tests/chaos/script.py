@@ -91,8 +91,8 @@ class _Playwright:
         """The next fault of the deck that leaves alone what is broken already."""
         if len(self._going_on) >= self._size.at_once:
             return None
-        broken = {fault.on for _, fault in self._going_on}
-        return next((fault for fault in self._deck if fault.on not in broken), None)
+        broken = {each for _, fault in self._going_on for each in fault.struck}
+        return next((fault for fault in self._deck if broken.isdisjoint(fault.struck)), None)
 
     def _strike(self) -> Step:
         fault = self._fitting()
@@ -100,7 +100,7 @@ class _Playwright:
         self._deck.remove(fault)
         lasts = self._size.outage if fault.outage else self._dice.uniform(*self._size.faults)
         self._going_on.append((self._now + lasts, fault))
-        self._world.away |= {fault.on}
+        self._world.away.update(fault.struck)
         self._next_fault = self._now + self._dice.uniform(*self._size.between_faults)
         return self._step(f"! {fault}", fault.strike)
 
@@ -108,7 +108,7 @@ class _Playwright:
         over = min(self._going_on, key=lambda each: each[0])
         self._going_on.remove(over)
         fault = over[1]
-        self._world.away -= {fault.on}
+        self._world.away.difference_update(fault.struck)
         self._next_fault = max(self._next_fault, self._now)
         return self._step(f"  over: {fault}", fault.heal)
 

@@ -35,7 +35,7 @@ def test_every_fault_is_over_and_the_end_is_determined(seed: int) -> None:
     struck = [step.text.removeprefix("! ") for step in script.steps if step.text.startswith("! ")]
     over = [step.text.removeprefix("  over: ") for step in script.steps if step.text.startswith("  over: ")]
     assert sorted(struck) == sorted(over)
-    assert len(set(struck)) == len(struck) == 24
+    assert len(set(struck)) == len(struck) == 32
     assert not any(template.broken for template in script.end.templates.values())
     assert all(vcenter.listed or vcenter.quiet for vcenter in script.end.vcenters.values())
     assert all(vcenter.clusters for vcenter in script.end.vcenters.values())
