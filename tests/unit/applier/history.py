@@ -82,9 +82,9 @@ class Region:
     def deliver(self, host: str, which: int, *, again: bool = False) -> None:
         """One of the messages under way arrives; `again`: and will once more, as it will if it could not be done."""
         if queue := self.network[host]:
-            said = queue.pop(which % len(queue))
+            said, lagging = queue.pop(which % len(queue)), host in self.store.lagging
             left = self._handle(host, said)
-            if left is None:
+            if left is None and not lagging:
                 self._nothing_by(lambda: self._handle(host, said))
             if again or left is not None:
                 self.network[host].append(said)
@@ -102,7 +102,8 @@ class Region:
             def look() -> bool:
                 return self._work(host, lambda: self.process.look(host), said)
 
-            if look():
+            lagging = host in self.store.lagging
+            if look() and not lagging:
                 self._nothing_by(look)
 
     def restart(self) -> None:
@@ -153,7 +154,7 @@ class Region:
         return self.ever[host][delta.provenance.inventory]
 
     def _nothing_by(self, work: Callable[[], object]) -> None:
-        """A plan that is applied twice is empty."""
+        """A plan that is applied twice is empty; what people said counts when it is seen, be it the second time."""
         writes = self.writes
         work()
         if self.writes != writes:
