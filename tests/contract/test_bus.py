@@ -10,8 +10,9 @@ from itertools import count, pairwise
 
 import msgpack
 import pytest
+from prometheus_client import REGISTRY
 
-from tests.contract.harness import AnyBus, Harness, Recorder, change, hosts_of, until, until_async
+from tests.contract.harness import DELAYS, AnyBus, Harness, Recorder, change, hosts_of, until, until_async
 from vcenter_operator.common.bus import Ownership, Parked
 from vcenter_operator.common.errors import BusUnavailable, OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
@@ -307,6 +308,51 @@ async def test_a_newer_statement_does_not_wait_for_the_retry_of_an_older_one(har
     await until_async(lambda: drained(harness), "the retry to come back")
     await settled(harness, recorder)
     assert recorder.tries(host) == 2, "the older one was tried again"
+
+
+async def test_times_travel_with_a_statement_and_its_retries_and_a_repeat_begins_anew(harness: Harness) -> None:
+    host = "vc-a.example.test"
+
+    async def work(statement: Statement, _: Ownership) -> None:
+        if recorder.tries(host) == 1:
+            raise TransientError("it does not answer")
+
+    recorder = Recorder(work=work)
+    bus, _ = await one(harness, recorder)
+    before, long_ago = counted(), time.time() - 1000
+    await bus.publish(change(host, 1).since(long_ago))
+    await until(lambda: recorder.handled, "the second try")
+    await until(lambda: counted()["done"] > before["done"], "it to be answered")
+    assert [round((each.trace.began_at or 0) - long_ago, 1) for each in recorder.started] == [0, 0]
+    after = counted()
+    assert {what: after[what] - before[what] for what in ("received", "retried", "done", "confirmed")} == {
+        "received": 2,
+        "retried": 1,
+        "done": 1,
+        "confirmed": 1,
+    }
+    assert DELAYS.first / 2 < after["lag"] - before["lag"] < 100, "the wait for the second try is in it"
+
+    await bus.publish(recorder.handled[0].repeated())
+    await until(lambda: len(recorder.handled) == 2, "the repeat")
+    assert abs((recorder.handled[1].trace.began_at or 0) - time.time()) < 100
+
+
+def counted() -> dict[str, float]:
+    """What is counted of the stage's statements: by answer, and what is published to it."""
+    of_stage = {"stage": str(STAGE)}
+    names: dict[str, tuple[str, dict[str, str]]] = {
+        "received": ("statements_received_total", of_stage),
+        "lag": ("statement_lag_seconds_sum", of_stage),
+        "confirmed": ("statements_published_total", {"stage": Stage.DISCOVERY, "outcome": "confirmed"}),
+        **{
+            answer: ("statements_answered_total", {"stage": STAGE, "outcome": answer}) for answer in ("retried", "done")
+        },
+    }
+    found = {
+        what: REGISTRY.get_sample_value(f"vcenter_operator_{name}", labels) for what, (name, labels) in names.items()
+    }
+    return {what: value or 0 for what, value in found.items()}
 
 
 async def test_repeats_of_what_keeps_failing_do_not_add_up(harness: Harness) -> None:

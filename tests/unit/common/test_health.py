@@ -17,8 +17,8 @@ from vcenter_operator.common.bus import Topology
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.pulse import Pulse
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
-from vcenter_operator.common.health import Health
 from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.serving import served
 
 STAGE = Stage.COLLECTOR
 EVERY = 0.1
@@ -61,7 +61,7 @@ async def serving(bus: InProcessBus) -> AsyncIterator[Recorder]:
 
 
 async def test_a_process_is_healthy_from_its_start_and_ready_when_it_works(port: int) -> None:
-    async with Health(EVERY).served(port) as health:
+    async with served(port, probe_every=EVERY) as health:
         assert (await answer(port, "healthz"))[0] == 200
         assert await answer(port, "readyz") == (503, "not connected\n")
         bus = health.bus = InProcessBus(Broker(), EpochsInMemory())
@@ -76,7 +76,7 @@ async def test_an_idle_partition_is_told_from_one_in_which_nothing_flows(port: i
     broker = Broker(topology)
     bus = InProcessBus(broker, EpochsInMemory(), probe_every=EVERY)
     probes = Counted(broker.statements[STAGE, 0])
-    async with serving(bus) as recorder, Health(EVERY).served(port) as health:
+    async with serving(bus) as recorder, served(port, probe_every=EVERY) as health:
         health.bus = bus
         await until(lambda: probes.count >= 4, "some probes")
         assert (await answer(port, "healthz"))[0] == 200, "idleness"
@@ -104,7 +104,7 @@ async def _not(question: object) -> bool:
 
 async def test_threads_that_all_hang_are_noticed(port: int) -> None:
     hang = threading.Event()
-    async with Health(EVERY).served(port):
+    async with served(port, probe_every=EVERY):
         jobs = [asyncio.create_task(asyncio.to_thread(hang.wait, 30)) for _ in range(50)]
 
         async def red() -> bool:
@@ -154,5 +154,5 @@ async def test_a_port_that_is_taken_is_said() -> None:
         socket.create_server(("0.0.0.0", 0)) as server,
         pytest.raises(ConfigurationError, match="VCENTER_OPERATOR_PROBE_PORT"),
     ):
-        async with Health(EVERY).served(server.getsockname()[1]):
+        async with served(server.getsockname()[1], probe_every=EVERY):
             pass

@@ -16,10 +16,10 @@ from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common import process
 from vcenter_operator.common.bus import Bus
 from vcenter_operator.common.embedded import platform as embedded
-from vcenter_operator.common.health import Health
 from vcenter_operator.common.kubernetes import platform as kubernetes
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.platform import Platform
+from vcenter_operator.common.serving import served
 from vcenter_operator.common.settings import Settings
 from vcenter_operator.discovery import wiring as discovery
 from vcenter_operator.discovery.settings import DiscoverySettings
@@ -86,7 +86,7 @@ async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **
     """
     settings = Settings.load(**overrides)
     async with (
-        Health(settings.probe_every).served(settings.probe_port) as health,
+        served(settings.probe_port, probe_every=settings.probe_every) as health,
         open_platform(settings, files, dry_run=dry_run) as platform,
         services(platform, stages, **overrides) as opened,
     ):

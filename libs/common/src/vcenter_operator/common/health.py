@@ -1,4 +1,4 @@
-"""What a supervisor asks: `/healthz`, whether the process should go on, and `/readyz`, whether it can work now.
+"""What a supervisor asks: whether the process should go on (healthy), and whether it can work now (ready).
 
 Not healthy is what only a new process cures: an event loop that hangs (there is no answer), threads that all hang,
 messages that do not flow though the broker is there. A broker or an API server that is away is none of it: it makes a
@@ -11,14 +11,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from vcenter_operator.common.bus.port import Bus
-from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.telemetry import logger
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 log = logger(__name__)
 
@@ -48,41 +44,22 @@ class Health:
             found.append(f"no thread is free: work for one waits since {waited:.0f} s")
         return found
 
-    @asynccontextmanager
-    async def served(self, port: int | None) -> AsyncIterator[Self]:
-        """Answers on `port` inside the `with` block; nowhere where it is None.
-
-        Raises ConfigurationError where the port is taken.
-        """
-        if port is None:
-            yield self
-            return
-        from aiohttp import web  # noqa: PLC0415 - slow to import, and needed here alone
-
-        asking = asyncio.create_task(self._keep_asking_threads(), name="health")
-        server = web.Application()
-        server.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
-        runner = web.AppRunner(server, access_log=None)
-        try:
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, port=port).start()
-            except OSError as error:
-                raise ConfigurationError(f"VCENTER_OPERATOR_PROBE_PORT: {port}: {error.strerror}") from None
-            yield self
-        finally:
-            asking.cancel()
-            await runner.cleanup()
-
-    async def _healthz(self, _: web.Request) -> web.Response:
+    def look(self) -> list[str]:
+        """The problems, for a supervisor; what is new is logged."""
         problems = self.problems()
         for problem in problems[:1] if not self._known else []:
             log.error("not healthy", problem=problem, problems=len(problems))
         self._known = problems
-        return _answer(problems)
+        return problems
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        return _answer([] if self.ready else ["not connected"])
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[Self]:
+        """Looks at the threads inside the `with` block."""
+        asking = asyncio.create_task(self._keep_asking_threads(), name="health")
+        try:
+            yield self
+        finally:
+            asking.cancel()
 
     async def _keep_asking_threads(self) -> None:
         while True:
@@ -90,12 +67,6 @@ class Health:
             await asyncio.to_thread(_nothing)
             self._asked_at = None
             await asyncio.sleep(self._every)
-
-
-def _answer(problems: list[str]) -> web.Response:
-    from aiohttp import web  # noqa: PLC0415 - see `Health.served`
-
-    return web.Response(status=503 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
 
 
 def _nothing() -> None:

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     Strict,
     StringConstraints,
     model_validator,
@@ -93,10 +94,33 @@ class Trace(Sent):
     causation_id: str | None = None
     traceparent: str | None = None
     """The W3C trace context, carried on unchanged where there is one."""
+    _began_at: float | None = PrivateAttr(default=None)
+
+    @property
+    def began_at(self) -> float | None:
+        """When what started the chain was observed (seconds since the epoch); None: when this is published.
+
+        It travels beside the message, to be shown and measured: nothing is decided by a clock.
+        """
+        return self._began_at
+
+    def since(self, began_at: float | None) -> Self:
+        """The same, of a chain that began then."""
+        copy = self.model_copy()
+        copy._began_at = began_at  # noqa: SLF001 - one of its own
+        return copy
+
+    def __eq__(self, other: object) -> bool:
+        """By what it says; when the chain began is beside that."""
+        return isinstance(other, Trace) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.message_id)
 
     def caused(self) -> Trace:
         """The trace of a message that this one caused."""
-        return Trace(correlation_id=self.correlation_id, causation_id=self.message_id, traceparent=self.traceparent)
+        caused = Trace(correlation_id=self.correlation_id, causation_id=self.message_id, traceparent=self.traceparent)
+        return caused.since(self.began_at)
 
 
 def older(age: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
@@ -126,8 +150,15 @@ class Statement(Sent):
         return older(self.age, other.age)
 
     def repeated(self) -> Self:
-        """The same statement said again: revision and content kept, a message id of its own."""
-        return self.model_copy(update={"trace": self.trace.caused()})
+        """The same statement said again: revision and content kept, a message id of its own.
+
+        What follows from it is not late for what it was about first.
+        """
+        return self.model_copy(update={"trace": self.trace.caused().since(None)})
+
+    def since(self, began_at: float | None) -> Self:
+        """The same statement, of a chain that began then; see `Trace.began_at`."""
+        return self.model_copy(update={"trace": self.trace.since(began_at)})
 
 
 class DnsChange(Statement):

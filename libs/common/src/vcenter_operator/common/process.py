@@ -16,9 +16,9 @@ from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Bus, Epochs, Topology
 from vcenter_operator.common.errors import ConfigurationError, TransientError
-from vcenter_operator.common.health import Health
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.platform import Platform
+from vcenter_operator.common.serving import served
 from vcenter_operator.common.settings import PREFIX, Settings
 from vcenter_operator.common.telemetry import configure, logger
 
@@ -152,7 +152,7 @@ async def _stage(settings: S, wiring: Wiring[S], dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
     async with (
-        Health(settings.probe_every).served(settings.probe_port) as health,
+        served(settings.probe_port, probe_every=settings.probe_every) as health,
         open_platform(settings, dry_run=dry_run) as platform,
         wiring(settings, platform) as service,
     ):

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from vcenter_operator.common.errors import ConfigurationError
+from vcenter_operator.common.telemetry import Level
 
 PREFIX = "VCENTER_OPERATOR_"
 
@@ -38,17 +39,15 @@ class Settings(BaseSettings):
     stop_within: float = Field(default=5.0, gt=0)
     """Seconds that a stage has for finishing what it holds when it is told to stop."""
     probe_port: int | None = Field(default=None, ge=1, le=65535)
-    """Where `/healthz` and `/readyz` are served; None: nowhere."""
+    """Where `/healthz`, `/readyz`, `/metrics` and `/log-level` are served; None: nowhere."""
     probe_every: float = Field(default=15.0, gt=0)
     """Seconds without a message after which a partition is probed; twice that without an answer is not healthy."""
     namespace: str | None = None
     """Own namespace; None: the service account's, or `monsoon3` outside the cluster."""
     service_domain: str | None = Field(default=None, validation_alias="SERVICE_DOMAIN")
     """The zone to look in; None: as the contract says."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL"] = Field(
-        default="INFO", validation_alias="LOG_LEVEL"
-    )
-    """Any level that Python names, as in the deployed operator."""
+    log_level: Level = Field(default="INFO", validation_alias="LOG_LEVEL")
+    """The level at the start; it can be changed while the process runs (see `serving`)."""
     log_format: Literal["auto", "json", "text"] = "auto"
 
     @classmethod

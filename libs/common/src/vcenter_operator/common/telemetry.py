@@ -10,10 +10,14 @@ import logging
 import sys
 from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 import structlog
 from structlog.typing import Processor
+
+Level = Literal["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL"]
+"""Any level that Python names, as in the deployed operator."""
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 _SECRET_NAMES = ("password", "secret", "tsig", "bus_key", "token", "authorization", "manifest_body")
 
@@ -24,7 +28,7 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     return bound
 
 
-def configure(level: str = "INFO", *, json: bool | None = None) -> None:
+def configure(level: Level = "INFO", *, json: bool | None = None) -> None:
     """Sets up logging for the process, to stderr. `json` None: JSON unless stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
     shared: list[Processor] = [
@@ -58,6 +62,17 @@ def configure(level: str = "INFO", *, json: bool | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    set_level(level)
+
+
+def level() -> str:
+    """From which level on lines are logged."""
+    return logging.getLevelName(logging.getLogger().level)
+
+
+def set_level(level: Level) -> None:
+    """Lines below it are not logged from now on."""
+    root = logging.getLogger()
     root.setLevel(level)
     for noisy in ("kubernetes_asyncio", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -121,7 +121,7 @@ def selection_of(
     return Selection(begin, end, vcenter, stage, correlation)
 
 
-def run(work: Coroutine[Any, Any, int], *, log_level: str = "ERROR") -> None:
+def run(work: Coroutine[Any, Any, int], *, log_level: telemetry.Level = "ERROR") -> None:
     """Runs a command, and ends with its exit code."""
     telemetry.configure(log_level, json=False)
     raise typer.Exit(asyncio.run(work))

@@ -21,9 +21,11 @@ from typing import Any, Protocol
 
 import structlog
 
+from vcenter_operator.common import metrics
 from vcenter_operator.common.bus.port import Consumer, Ownership
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.messages import ResyncRequest, Statement, older
+from vcenter_operator.common.metrics import Answer
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -76,6 +78,11 @@ class Delivery(Protocol):
     @property
     def attempts(self) -> int:
         """How often it was tried before."""
+        ...
+
+    @property
+    def published_at(self) -> float | None:
+        """When it was published first (seconds since the epoch); None: nobody said so."""
         ...
 
     async def ack(self) -> None:
@@ -131,10 +138,13 @@ class Dispatcher:
         self._ownership = ownership
         self._delays = delays or RetryDelays()
         self._capacity = capacity
+        self._statements = metrics.Statements(ownership.stage)
         self._waiting: dict[str, _Waiting] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._newest: dict[str, _Newest] = {}
         self._parked: dict[str, _Aside] = {}
+        self.retrying: set[str] = set()
+        """vCenters whose statement failed for a passing reason, and was not done since."""
         self._requests: dict[str | None, ResyncRequest | None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._backlog = 0
@@ -173,30 +183,37 @@ class Dispatcher:
         if self._closing:
             return
         host = statement.host
+        self._statements.received()
         if self._superseded(statement, delivery):
             await delivery.ack()
+            self._statements.answered(Answer.SUPERSEDED)
             return
         self._newest[host] = _Newest.of(statement)
         waiting = self._waiting.get(host)
         if waiting is None and host in self._workers and self.unanswered >= self._capacity:
             self._spawn(self._insist(lambda: delivery.retry(self._delays.aside, delivery.attempts)))
+            self._statements.answered(Answer.PUT_OFF)
             return
         self._waiting[host] = _Waiting(statement, delivery)
         if self._reading is None:
             self._begin(host)
         if waiting is not None:
             await waiting.delivery.ack()
+            self._statements.answered(Answer.SUPERSEDED)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Parks what is no statement for us."""
         log.error("parked", error=reason, attempts=delivery.attempts + 1)
         if not self._closing:
+            self._statements.received()
             self._spawn(self._insist(lambda: delivery.park(reason)))
+            self._statements.answered(Answer.PARKED)
 
     def resync(self, request: ResyncRequest) -> None:
         """Hands over a resync request. What waits already for the same vCenter is asked in one."""
         if self._closing:
             return
+        metrics.RESYNCS.labels(self._ownership.stage).inc()
         running = request.host in self._requests
         waiting = self._requests.get(request.host)
         self._requests[request.host] = _merged(waiting, request) if waiting else request
@@ -261,18 +278,22 @@ class Dispatcher:
         attempts = delivery.attempts + 1
         try:
             self._ownership.verify()
-            await self._consumer.handle(statement, self._ownership)
+            with self._statements.handling():
+                await self._consumer.handle(statement, self._ownership)
         except Exception as error:
             if not self._ownership.held:
                 log.info("left to the next owner", error=str(error))
+                self._statements.answered(Answer.LEFT)
                 return
             await self._failed(statement, delivery, attempts, error)
         else:
             self._done(statement)
             await delivery.ack()
+            self._statements.answered(Answer.DONE, delivery.published_at)
 
     def _done(self, statement: Statement) -> None:
         self._parked.pop(statement.host, None)
+        self.retrying.discard(statement.host)
         newest = self._newest[statement.host]
         if newest.message_id == statement.trace.message_id:  # what was said since may fail yet
             self._newest[statement.host] = replace(newest, done=True)
@@ -291,15 +312,20 @@ class Dispatcher:
             if attempts >= MAX_ATTEMPTS_OF_UNEXPECTED:
                 await self._park(statement, delivery, f"unexpected {type(error).__name__}: {error}")
                 return
-        await self._insist(lambda: delivery.retry(delay, attempts), unless_newer=(statement.host, delivery))
+        self.retrying.add(statement.host)
+        if await self._insist(lambda: delivery.retry(delay, attempts), unless_newer=(statement.host, delivery)):
+            self._statements.answered(Answer.RETRIED)
 
     async def _park(self, statement: Statement, delivery: Delivery, reason: str) -> None:
         log.error("parked", error=reason, attempts=delivery.attempts + 1)
+        self.retrying.discard(statement.host)
         known = self._parked.get(statement.host)
         if known is not None and known.says_again(statement, reason):
             await delivery.ack()  # parked already: once is enough
+            self._statements.answered(Answer.SUPERSEDED)
             return
         if await self._insist(lambda: delivery.park(reason), unless_newer=(statement.host, delivery)):
+            self._statements.answered(Answer.PARKED)
             self._parked[statement.host] = _Aside(statement.age, reason, statement.trace.message_id)
 
     async def _insist(
@@ -310,6 +336,7 @@ class Dispatcher:
         while True:
             if unless_newer is not None and unless_newer[0] in self._waiting:
                 await unless_newer[1].ack()
+                self._statements.answered(Answer.SUPERSEDED)
                 return False
             try:
                 await settle()

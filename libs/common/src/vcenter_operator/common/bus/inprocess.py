@@ -7,10 +7,12 @@ that what works here is what works there.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from vcenter_operator.common import metrics
 from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulse, Pulses
@@ -31,6 +33,13 @@ class _Queued:
     body: bytes
     attempts: int = 0
     probe: bool = False
+    began_at: float | None = None
+    published_at: float = field(default_factory=time.time)
+
+    @classmethod
+    def of(cls, message: Statement | ResyncRequest) -> _Queued:
+        now = time.time()
+        return cls(encode(message), began_at=message.trace.began_at or now, published_at=now)
 
 
 @dataclass(eq=False)
@@ -105,22 +114,19 @@ class InProcessBus:
     async def publish(self, statement: Statement) -> None:
         """See `Bus.publish`."""
         stage = statement.receiver
-        await self.publish_raw(stage, self.topology.partition(stage, statement.host), encode(statement))
+        with metrics.publishing(statement):
+            self._put(stage, self.topology.partition(stage, statement.host), _Queued.of(statement))
 
     async def publish_raw(self, stage: Stage, partition: int, body: bytes) -> None:
         """Bytes as they are, for putting back what was parked. Raises BusUnavailable."""
-        self._check_open()
-        queue = self.broker.statements.get((stage, partition))
-        if queue is None:
-            raise BusUnavailable(f"there is no queue for partition {partition} of {stage}")
-        queue.put(_Queued(body))
+        self._put(stage, partition, _Queued(body))
 
     async def request(self, request: ResyncRequest) -> None:
         """See `Bus.request`."""
         self._check_open()
         queue = self.broker.requests.get((request.stage, request.partition))
         if queue is not None:
-            queue.put(_Queued(encode(request)))
+            queue.put(_Queued.of(request))
 
     async def parked(self, stage: Stage) -> list[Parked]:
         """See `Bus.parked`."""
@@ -134,7 +140,9 @@ class InProcessBus:
         assert task is not None
         seat = _Seat(self, stage, consumer)
         self._serving.setdefault(task, []).append(seat)
-        sharing = Sharing(stage, self.topology.partitions_of(stage), seat)
+        partitions = self.topology.partitions_of(stage)
+        metrics.serves(stage, partitions)
+        sharing = Sharing(stage, partitions, seat)
         try:
             while not self._closed.is_set():
                 if not await sharing.balance(len(self.broker.members[stage])):
@@ -165,6 +173,13 @@ class InProcessBus:
         for seats in self._serving.values():
             for seat in seats:
                 seat.vanish()
+
+    def _put(self, stage: Stage, partition: int, queued: _Queued) -> None:
+        self._check_open()
+        queue = self.broker.statements.get((stage, partition))
+        if queue is None:
+            raise BusUnavailable(f"there is no queue for partition {partition} of {stage}")
+        queue.put(queued)
 
     def _check_open(self) -> None:
         if self._closed.is_set():
@@ -265,7 +280,7 @@ class _Seat:
                 dispatcher.reject(delivery, str(error))
             else:
                 delivery.host = statement.host
-                await dispatcher.deliver(statement, delivery)
+                await dispatcher.deliver(statement.since(queued.began_at), delivery)
             await asyncio.sleep(0)
 
     async def _requests(self, holding: _Holding, dispatcher: Dispatcher) -> None:
@@ -307,12 +322,16 @@ class _Delivery:
     def attempts(self) -> int:
         return self.queued.attempts
 
+    @property
+    def published_at(self) -> float:
+        return self.queued.published_at
+
     async def ack(self) -> None:
         self._answered()
 
     async def retry(self, delay: float, attempts: int) -> None:
         if self._answered():
-            self.holding.queue.put_later(_Queued(self.queued.body, attempts), delay)
+            self.holding.queue.put_later(replace(self.queued, attempts=attempts), delay)
 
     async def park(self, reason: str) -> None:
         if self._answered():

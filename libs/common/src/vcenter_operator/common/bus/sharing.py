@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from vcenter_operator.common import metrics
 from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Ownership
 from vcenter_operator.common.errors import TransientError
@@ -186,18 +187,22 @@ async def tenure(
     At the end what is under way has `grace` seconds to finish, unless the ownership was lost.
     """
     dispatcher = Dispatcher(consumer, ownership, delays, capacity)
-    try:
-        await consumer.take(ownership)
-        log.info("partition taken", epoch=ownership.epoch)
-        yield dispatcher
-    finally:
+    with metrics.owned(ownership.stage, lambda: dispatcher.unanswered, lambda: len(dispatcher.retrying)):
         try:
-            await dispatcher.close(grace if ownership.held else 0.0)
+            await consumer.take(ownership)
+            log.info("partition taken", epoch=ownership.epoch)
+            metrics.PARTITIONS_TAKEN.labels(ownership.stage).inc()
+            yield dispatcher
         finally:
+            if not ownership.held:
+                metrics.PARTITIONS_LOST.labels(ownership.stage).inc()
             try:
-                await _release(consumer, ownership, grace)  # nobody else has it before: what ends may say so
+                await dispatcher.close(grace if ownership.held else 0.0)
             finally:
-                ownership.end()
+                try:
+                    await _release(consumer, ownership, grace)  # nobody else has it before: what ends may say so
+                finally:
+                    ownership.end()
 
 
 async def _release(consumer: Consumer, ownership: Ownership, grace: float) -> None:

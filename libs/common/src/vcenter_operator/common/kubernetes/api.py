@@ -9,14 +9,24 @@ from urllib.parse import quote
 
 from kubernetes_asyncio.client import ApiClient
 
-from vcenter_operator.common.kubernetes.errors import NotFound, Unavailable, translated
+from vcenter_operator.common.kubernetes.errors import NotFound, Unavailable, outcome_of, translated
+from vcenter_operator.common.metrics import KUBERNETES, timed
 
 _PAGE = 500
 JSON = "application/json"
-_APPLY = "application/apply-patch+yaml"
-_MERGE = "application/merge-patch+json"
 ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _ALL_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+_METHODS = {
+    "get": ("GET", JSON),
+    "list": ("GET", JSON),
+    "apply": ("PATCH", "application/apply-patch+yaml"),
+    "create": ("POST", JSON),
+    "replace": ("PUT", JSON),
+    "patch": ("PATCH", "application/merge-patch+json"),
+    "delete": ("DELETE", JSON),
+}
+"""HTTP method and type of the body, by the kind of request."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Api:
     async def get(self, path: str, *, metadata_only: bool = False) -> dict[str, Any] | None:
         """One object; None: there is none."""
         try:
-            return await self._request("GET", path, accept=ONE_METADATA if metadata_only else JSON)
+            return await self._request("get", path, accept=ONE_METADATA if metadata_only else JSON)
         except NotFound:
             return None
 
@@ -91,7 +101,7 @@ class Api:
         accept = _ALL_METADATA if metadata_only else JSON
         items: list[dict[str, Any]] = []
         while True:
-            page = await self._request("GET", path, query, accept=accept)
+            page = await self._request("list", path, query, accept=accept)
             kind = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
             items += [kind | item for item in page.get("items") or ()]
             if not (more := page["metadata"].get("continue")):
@@ -114,26 +124,26 @@ class Api:
         """
         query = {"fieldManager": field_manager, "force": "true" if force else "false", **_dry_run(dry_run)}
         accept = ONE_METADATA if metadata_only else JSON
-        return await self._request("PATCH", path, query, body, accept=accept, content_type=_APPLY)
+        return await self._request("apply", path, query, body, accept=accept)
 
     async def create(
         self, path: str, body: Mapping[str, Any], *, field_manager: str, dry_run: bool = False
     ) -> dict[str, Any]:
         """A new object; `path` is the collection's. Raises Conflict (`AlreadyExists`) where there is one."""
-        return await self._request("POST", path, {"fieldManager": field_manager, **_dry_run(dry_run)}, body)
+        return await self._request("create", path, {"fieldManager": field_manager, **_dry_run(dry_run)}, body)
 
     async def replace(
         self, path: str, body: Mapping[str, Any], *, field_manager: str, dry_run: bool = False
     ) -> dict[str, Any]:
         """The whole object anew. With `metadata.resourceVersion`: Conflict, if it changed since that was read."""
-        return await self._request("PUT", path, {"fieldManager": field_manager, **_dry_run(dry_run)}, body)
+        return await self._request("replace", path, {"fieldManager": field_manager, **_dry_run(dry_run)}, body)
 
     async def merge_patch(
         self, path: str, body: Mapping[str, Any], *, field_manager: str, dry_run: bool = False
     ) -> dict[str, Any]:
         """A JSON merge patch (RFC 7396): None deletes a field."""
         query = {"fieldManager": field_manager, **_dry_run(dry_run)}
-        return await self._request("PATCH", path, query, body, content_type=_MERGE)
+        return await self._request("patch", path, query, body)
 
     async def delete(
         self,
@@ -157,7 +167,7 @@ class Api:
         if dry_run:
             options["dryRun"] = ["All"]
         try:
-            await self._request("DELETE", path, _dry_run(dry_run), options)
+            await self._request("delete", path, _dry_run(dry_run), options)
         except NotFound as error:
             if error.reason != "NotFound":
                 raise
@@ -181,16 +191,16 @@ class Api:
 
     async def _request(
         self,
-        method: str,
+        kind: str,
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         *,
         accept: str = JSON,
-        content_type: str = JSON,
     ) -> dict[str, Any]:
+        method, content_type = _METHODS[kind]
         secret = body is not None and body.get("kind") == "Secret"
-        with translated(f"{method} {path}", secret=secret):
+        with timed(KUBERNETES, kind, outcome_of), translated(f"{method} {path}", secret=secret):
             answer: Any = await self._client.call_api(
                 path,
                 method,

@@ -83,6 +83,11 @@ def translated(doing: str, *, secret: bool = False) -> Iterator[None]:
         raise Unreachable(f"{doing}: {type(error).__name__}: {error}".rstrip(": ")) from None
 
 
+def outcome_of(error: Exception) -> str:
+    """A word for what came of a request, for counting."""
+    return _OUTCOMES.get(type(error), "failed")
+
+
 def of_answer(error: ApiException, doing: str, *, secret: bool = False) -> ApiError:
     """The error for an answer of the server."""
     return of_status(error.status or 0, _body(error.body), doing, secret=secret, headers=error.headers or {})
@@ -104,6 +109,16 @@ def of_status(
         made.retry_after = _retry_after(body, headers or {})
     return made
 
+
+_OUTCOMES: dict[type[Exception], str] = {
+    Unreachable: "unreachable",
+    Unavailable: "unavailable",
+    Forbidden: "forbidden",
+    NotFound: "not_found",
+    Conflict: "conflict",
+    Expired: "expired",
+    Rejected: "rejected",
+}
 
 _KINDS: dict[int, type[ApiError]] = {
     401: Forbidden,

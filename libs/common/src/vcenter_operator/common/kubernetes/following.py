@@ -12,7 +12,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any, Self
 
 import aiohttp
@@ -20,7 +20,15 @@ from kubernetes_asyncio.client import ApiClient
 
 from vcenter_operator.common.errors import OperatorError
 from vcenter_operator.common.kubernetes.api import JSON, ONE_METADATA, Api, Listing, Resource
-from vcenter_operator.common.kubernetes.errors import Expired, Unavailable, Unreachable, of_status, translated
+from vcenter_operator.common.kubernetes.errors import (
+    Expired,
+    Unavailable,
+    Unreachable,
+    of_status,
+    outcome_of,
+    translated,
+)
+from vcenter_operator.common.metrics import KUBERNETES, timed
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -155,7 +163,7 @@ class Follower(ABC):
         if self.resource.field_selector:
             query["fieldSelector"] = self.resource.field_selector
         path = self.resource.path()
-        with translated(f"watch {path}"):
+        with timed(KUBERNETES, "watch", outcome_of), translated(f"watch {path}"):
             response: aiohttp.ClientResponse = await self._client.call_api(
                 path,
                 "GET",
@@ -166,9 +174,10 @@ class Follower(ABC):
                 _return_http_data_only=True,
                 _request_timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENT_FOR),
             )
-        try:
             if response.status != 200:
-                raise of_status(response.status, await _refusal(response), f"watch {path}")
+                with closing(response):
+                    raise of_status(response.status, await _refusal(response), f"watch {path}")
+        try:
             with translated(f"watch {path}"):
                 async for line in response.content:
                     yield _event(line)

@@ -7,6 +7,7 @@ import os
 import socket
 from pathlib import Path
 
+from vcenter_operator.common import metrics
 from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulses
@@ -119,7 +120,8 @@ class RabbitMQBus:
     async def publish(self, statement: Statement) -> None:
         """See `Bus.publish`. A statement that was not confirmed in time may arrive all the same."""
         self._check_open()
-        await self._publisher.statement(statement)
+        with metrics.publishing(statement):
+            await self._publisher.statement(statement)
 
     async def publish_raw(self, stage: Stage, partition: int, body: bytes) -> None:
         """Bytes as they are, for putting back what was parked. Raises BusUnavailable."""
@@ -134,6 +136,7 @@ class RabbitMQBus:
     async def serve(self, stage: Stage, consumer: Consumer) -> None:
         """See `Bus.serve`."""
         self._check_open()
+        metrics.serves(stage, self.topology.partitions_of(stage))
         current: Link | None = None
 
         async def own(link: Link) -> None:

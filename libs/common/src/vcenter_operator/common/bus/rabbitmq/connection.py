@@ -33,6 +33,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from tenacity.stop import stop_after_delay, stop_never
 from yarl import URL
 
+from vcenter_operator.common import metrics
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError, OperatorError, TransientError
 from vcenter_operator.common.telemetry import logger
 
@@ -293,6 +294,9 @@ async def _session(endpoint: Endpoint, name: str, use: Callable[[Link], Awaitabl
     link = await endpoint.open(name)
     try:
         await use(link)
+    except OperatorError:
+        metrics.BUS_CONNECTIONS_LOST.inc()
+        raise
     finally:
         await link.close()
 

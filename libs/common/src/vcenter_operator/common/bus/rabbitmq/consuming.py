@@ -12,7 +12,7 @@ from aiormq.abc import DeliveredMessage
 from vcenter_operator.common.bus.dispatch import Dispatcher
 from vcenter_operator.common.bus.pulse import Pulse
 from vcenter_operator.common.bus.rabbitmq.connection import Link, answered
-from vcenter_operator.common.bus.rabbitmq.publishing import PROBE, Publisher
+from vcenter_operator.common.bus.rabbitmq.publishing import BEGAN_AT, PROBE, PUBLISHED_AT, Publisher
 from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
 from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
 from vcenter_operator.common.messages import Stage
@@ -41,6 +41,20 @@ class Delivery:
         """How often it was tried before, from a header of our own."""
         attempts = self.message.headers.get("attempts")
         return attempts if isinstance(attempts, int) and attempts > 0 else 0
+
+    @property
+    def published_at(self) -> float | None:
+        """See `dispatch.Delivery`; from a header, as is `began_at`."""
+        return self._time(PUBLISHED_AT)
+
+    @property
+    def began_at(self) -> float | None:
+        """When the chain began that the message is part of (seconds since the epoch)."""
+        return self._time(BEGAN_AT)
+
+    def _time(self, header: str) -> float | None:
+        milliseconds = self.message.headers.get(header)
+        return milliseconds / 1000 if isinstance(milliseconds, int) else None
 
     async def ack(self) -> None:
         """See `dispatch.Delivery`."""
@@ -160,7 +174,7 @@ class Consumption:
         except MalformedMessage as error:
             dispatcher.reject(delivery, str(error))
         else:
-            await dispatcher.deliver(statement, delivery)
+            await dispatcher.deliver(statement.since(delivery.began_at), delivery)
 
     def _request(self, delivery: Request, dispatcher: Dispatcher) -> None:
         try:

@@ -36,7 +36,9 @@ _REASON_AT_MOST = 4000
 """Headers have to fit into one frame."""
 PUBLISHED_AT = "published-at"
 """Header: milliseconds since the epoch. The timestamp of AMQP has seconds only."""
-_CARRIED_ON = ("key", "causation-id", "traceparent")
+BEGAN_AT = "began-at"
+"""Header: when the chain began, which this message is part of; likewise."""
+_CARRIED_ON = ("key", "causation-id", "traceparent", PUBLISHED_AT, BEGAN_AT)
 
 
 class Unroutable(BusUnavailable):
@@ -207,13 +209,15 @@ async def _channel(link: Link) -> AsyncIterator[AbstractChannel]:
 def message_of(message: Statement | ResyncRequest) -> Message:
     """The message as it is published; its headers tell what it is about without its being decoded."""
     trace = message.trace
+    now = time.time_ns() // 1_000_000
+    times = {PUBLISHED_AT: now, BEGAN_AT: now if trace.began_at is None else int(trace.began_at * 1000)}
     optional = {"key": message.host, "causation-id": trace.causation_id, "traceparent": trace.traceparent}
     return _persistent(
         encode(message),
         message_id=trace.message_id,
         correlation_id=trace.correlation_id,
         kind=type(message).__name__,
-        headers={PUBLISHED_AT: time.time_ns() // 1_000_000, **{name: each for name, each in optional.items() if each}},
+        headers={**times, **{name: each for name, each in optional.items() if each}},
     )
 
 
