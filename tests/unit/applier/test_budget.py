@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.applier.given import NOW, cluster, zone
-from vcenter_operator.applier.core.budget import Budget, clusters, exceeded, remembered
+from vcenter_operator.applier.core.budget import Budget, clusters, exceeded, left, remembered
 from vcenter_operator.common.identity import Unit
 from vcenter_operator.common.record.port import OwnedSample
 
@@ -117,3 +117,14 @@ def test_what_was_held_is_not_released_by_time_or_growth() -> None:
     assert held([cluster(1), cluster(2)])
     assert not held([cluster(1), cluster(1)]), "the rest is one cluster's"
     assert not held([cluster(1), cluster(2)], Budget(share=1.0)), "somebody turned the budget off"
+
+
+@pytest.mark.parametrize("budget", [BUDGET, Budget(share=0.5, count=3), Budget(share=0), Budget(share=1)])
+@pytest.mark.parametrize("samples", [(), (sample(40, minutes_ago=30),), (sample(40, minutes_ago=61),)])
+def test_what_is_left_of_the_budget_is_what_it_lets_go(budget: Budget, samples: tuple[OwnedSample, ...]) -> None:
+    owned = 30
+    remaining = left(budget, owned=owned, samples=samples, now=NOW)
+    for going in range(2, owned + 1):
+        removed: list[Unit | None] = [cluster(number) for number in range(going)]
+        held = exceeded(budget, removed, owned=owned, samples=samples, now=NOW, units_left=True) is not None
+        assert held is (going > remaining)

@@ -31,7 +31,7 @@ from vcenter_operator.applier.core.conditions import conditions
 from vcenter_operator.applier.core.decisions import Memory, Plan, Policy, Refusal
 from vcenter_operator.applier.core.describe import describe, summarize
 from vcenter_operator.applier.core.observed import Claim, GroupKind
-from vcenter_operator.applier.core.outcome import Failure, Outcome
+from vcenter_operator.applier.core.outcome import Failure, Outcome, tally
 from vcenter_operator.applier.core.plan import plan
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.identity import ObjectId, Unit
@@ -70,6 +70,23 @@ def everything() -> Plan:
     budget = Policy(budget=Budget(share=0.2))
     memory = Memory(TEMPLATES, "i1", refused={deployment("replacing"): Refusal("d1", "spec: Invalid value")})
     return plan(observed, stated.model_copy(update={"manifests": here}), memory, budget, NOW)
+
+
+def test_a_plan_in_numbers(everything: Plan) -> None:
+    before = tally(everything, Outcome())
+    assert before == {
+        "as_stated": 1,
+        "pending": 7,
+        "held": 2,
+        "withheld": 0,
+        "unknown": 1,
+        "conflict": 2,
+        "refused": 1,
+    }
+    new, changed, unwanted = deployment("new"), deployment("changed"), deployment("unwanted")
+    outcome = Outcome(created=(new,), deleted=(unwanted,), failed=(Failure(changed, NOVA, "422", True),))
+    assert tally(everything, outcome) == {**before, "as_stated": 2, "pending": 4, "refused": 2}
+    assert tally(everything, replace(outcome, failed=(), dry_run=True)) == before, "nothing was done"
 
 
 def test_a_plan_in_words(everything: Plan) -> None:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from vcenter_operator.applier.core.decisions import Change, Plan, Removal, Taking
+from vcenter_operator.applier.core.decisions import Change, Item, Plan, Removal, Taking
 from vcenter_operator.applier.core.describe import describe_object
 from vcenter_operator.applier.core.observed import GroupKind, Observed
 from vcenter_operator.applier.core.order import phases, rank
 from vcenter_operator.applier.core.outcome import Failure
+from vcenter_operator.applier.metrics import Outcome, acted
 from vcenter_operator.applier.ports import Changed, Cluster, ClusterAway, Frozen, Guard, Holdings
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
@@ -21,12 +22,7 @@ from vcenter_operator.common.telemetry import logger
 log = logger(__name__)
 
 
-class _Item(Protocol):
-    @property
-    def id(self) -> ObjectId: ...
-
-
-_I = TypeVar("_I", bound=_Item)
+_I = TypeVar("_I", bound=Item)
 
 
 @dataclass
@@ -145,27 +141,32 @@ class Acting:
         async with self._place():
             if result.stopped is not None:
                 result.undone.append(item.id)
+                acted(item, Outcome.STOPPED)
                 return
             try:
                 await act(item)
+                acted(item, Outcome.DONE)
             except (OwnershipLost, Frozen, ClusterAway) as error:
                 result.stopped = error
                 result.undone.append(item.id)
+                acted(item, Outcome.STOPPED)
             except Changed as error:
                 log.info("changed meanwhile", object=describe_object(item.id), error=str(error))
                 result.undone.append(item.id)
+                acted(item, Outcome.CHANGED)
             except (TransientError, PermanentError) as error:
                 self._failed(item, str(error), permanent=isinstance(error, PermanentError))
             except Exception as error:
                 log.exception("unexpected error", object=describe_object(item.id))
                 self._failed(item, f"unexpected {type(error).__name__}", permanent=False)
 
-    def _failed(self, item: _Item, error: str, *, permanent: bool) -> None:
+    def _failed(self, item: Item, error: str, *, permanent: bool) -> None:
         template = getattr(item, "template", None)
         log.warning(
             "refused" if permanent else "failed", object=describe_object(item.id), template=template, error=error
         )
         self._result.failed.append(Failure(item.id, template, error, permanent))
+        acted(item, Outcome.REFUSED if permanent else Outcome.FAILED)
 
     async def _write(self, host: str, change: Change) -> None:
         manifest = self._manifest_of(change)

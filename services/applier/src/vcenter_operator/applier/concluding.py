@@ -12,7 +12,7 @@ from vcenter_operator.applier.acting import Result
 from vcenter_operator.applier.core.budget import Budget
 from vcenter_operator.applier.core.decisions import Plan
 from vcenter_operator.applier.core.describe import describe_object, summarize
-from vcenter_operator.applier.core.outcome import Outcome
+from vcenter_operator.applier.core.outcome import Outcome, tally
 from vcenter_operator.applier.core.settling import section, without_a_plan
 from vcenter_operator.applier.ports import Frozen, OnPlan
 from vcenter_operator.applier.recording import Recorder, acting_on
@@ -81,6 +81,7 @@ class Concluding:
         rollouts: dict[str, RolledOut] | None,
     ) -> None:
         """Stores what came of it, unless something newer was acted on meanwhile; `token`: what is answered by it."""
+        state.tally = tally(intended, outcome)
         delta, owned, now, orders = state.delta, state.owned, self._now(), state.orders
         assert delta is not None
         assert state.holdings is not None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from math import inf
 
+from vcenter_operator.applier import metrics
 from vcenter_operator.applier.acting import Result
 from vcenter_operator.applier.asking import Asking
 from vcenter_operator.applier.carrying import Carrying
@@ -117,7 +118,9 @@ class Reconciler:
             answered = token if _all_done(intended, done) else None
             await self._concluding.conclude(state, intended, outcome, done, token=answered, rollouts=proceeded.notes)
         state.due_at = min(self._due_at(intended), proceeded.look_at)
+        state.unfinished |= bool(outcome.changed and not again and not outcome.dry_run)
         _raise_what_is_left(intended, done, proceeded.unanswered)
+        _all_is_done(state)
 
     async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
         """See `Looking.look`."""
@@ -227,6 +230,13 @@ def _all_done(intended: Plan, done: Result) -> bool:
     """Whether the plan was carried out, but for what is refused or waits for others."""
     failing = any(not failure.permanent for failure in done.failed)
     return not (done.stopped or done.undone or failing or intended.lacking)
+
+
+def _all_is_done(state: VCenterState) -> None:
+    """Tells how long it took, where anything was to be done."""
+    if state.unfinished and state.delta is not None:
+        state.unfinished = False
+        metrics.effected(state.delta.trace)
 
 
 def _touched(intended: Plan) -> list[ObjectId]:

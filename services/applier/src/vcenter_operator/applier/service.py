@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 
+from vcenter_operator.applier import metrics
 from vcenter_operator.applier.core.decisions import Policy
 from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
 from vcenter_operator.applier.reconciling import Reconciler, Superseded
@@ -58,6 +59,7 @@ class ApplierService:
         self._store = store
         self._recorder = Recorder(store)
         self._look_every = look_every
+        self._freeze, self._policy, self._now = freeze, policy or Policy(), now
         self._first_looks = asyncio.Semaphore(concurrency)
         self._reconciler = Reconciler(
             bus,
@@ -66,7 +68,7 @@ class ApplierService:
             cluster,
             freeze,
             own_namespace=own_namespace,
-            policy=policy or Policy(),
+            policy=self._policy,
             concurrency=concurrency,
             look_every=look_every,
             relist_every=relist_every,
@@ -83,9 +85,10 @@ class ApplierService:
     async def run(self) -> None:
         """Works until cancelled."""
         self._cluster.listen(self._noticed)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._bus.serve(Stage.APPLIER, self), name="applier")
-            group.create_task(self._keep_looking(group), name="applier looks")
+        with metrics.shown(self._states.values, self._freeze, self._policy.budget, self._now):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._bus.serve(Stage.APPLIER, self), name="applier")
+                group.create_task(self._keep_looking(group), name="applier looks")
 
     async def take(self, ownership: Ownership) -> None:
         """Finds what the partition's vCenters own, then asks the renderer to state all of it."""

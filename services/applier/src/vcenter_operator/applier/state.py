@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
@@ -71,6 +71,10 @@ class VCenterState:
     """What waits for a rollout: see `rollouts.Checked`."""
     available_since: dict[str, tuple[int, float]] = field(default_factory=dict)
     """By template of which this is the canary: since when (monotonic) the Deployments of this version are available."""
+    tally: Mapping[str, int] = field(default_factory=dict)
+    """How many objects were how, as of the last plan: see `outcome.tally`; empty: there was none."""
+    unfinished: bool = False
+    """Something was written for a statement of which something is left to do."""
     shown: frozenset[tuple[str, ObjectId, str]] = frozenset()
     """What of held, conflicts and unknown is in the log already."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from vcenter_operator.collector.metrics import LOGINS
 from vcenter_operator.collector.ports import Credentials, Endpoint, VCenter, VCenterError, VCenters
 
 _KEPT = 15.0
@@ -43,9 +44,16 @@ class Sessions:
                     await kept.vcenter.close()
                     raise
                 else:
+                    LOGINS.labels("kept").inc()
                     return kept.vcenter
             await kept.vcenter.close()
-        return await self._vcenters.log_on(endpoint, credentials)
+        try:
+            vcenter = await self._vcenters.log_on(endpoint, credentials)
+        except VCenterError as error:
+            LOGINS.labels(error.reason).inc()
+            raise
+        LOGINS.labels("ok").inc()
+        return vcenter
 
     def keep(self, endpoint: Endpoint, credentials: Credentials, vcenter: VCenter) -> None:
         """Keeps a session, of which a call may have been cancelled, for a moment."""

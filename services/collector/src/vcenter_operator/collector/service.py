@@ -7,7 +7,9 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vcenter_operator.collector import metrics
 from vcenter_operator.collector.keeping import Sessions
+from vcenter_operator.collector.metrics import Session
 from vcenter_operator.collector.ports import Access, Credentials, VCenters
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing
@@ -15,7 +17,7 @@ from vcenter_operator.collector.watch import Watch
 from vcenter_operator.common.bus import Bus, Ownership
 from vcenter_operator.common.configuration import Configuration, ConfigurationSource
 from vcenter_operator.common.errors import OperatorError, OwnershipLost
-from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
+from vcenter_operator.common.messages import DnsChange, Inventory, ResyncRequest, Stage, Statement
 from vcenter_operator.common.record import Store
 from vcenter_operator.common.telemetry import logger
 
@@ -28,6 +30,22 @@ _RETRY_CONFIGURATION = 5.0
 class _Watched:
     standing: Standing
     watch: Watch
+
+    @property
+    def host(self) -> str:
+        return self.standing.host
+
+    @property
+    def session(self) -> Session | None:
+        return self.watch.session
+
+    @property
+    def read_at(self) -> float | None:
+        return self.watch.read_at
+
+    @property
+    def statement(self) -> Inventory | None:
+        return self.standing.statement
 
     async def close(self, *, keep: bool) -> None:
         """Ends the session, or keeps it for a moment, and then records what it came to."""
@@ -73,10 +91,11 @@ class CollectorService:
     async def run(self) -> None:
         """Collects until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._bus.serve(Stage.COLLECTOR, self))
-                group.create_task(self._repeat())
-                group.create_task(self._follow_access())
+            with metrics.shown(self._all):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._bus.serve(Stage.COLLECTOR, self))
+                    group.create_task(self._repeat())
+                    group.create_task(self._follow_access())
         finally:
             await self._sessions.close()
 

@@ -10,6 +10,7 @@ cannot see it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Literal
 
@@ -119,7 +120,7 @@ class Standing:
             clusters=conclusion.clusters,
             unknown=conclusion.unknown,
             partial=conclusion.partial,
-            trace=self._cause.caused() if self._cause else Trace(),
+            trace=self._cause.caused() if self._cause else Trace().since(time.time()),
         )
         self._sequence += 1
         self._published, self._cause = False, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import structlog
 from vcenter_operator.collector.circuit import REFUSALS, Circuit, Rests, refused
 from vcenter_operator.collector.core.evidence import Conclusion, conclude, to_ask
 from vcenter_operator.collector.keeping import Sessions
+from vcenter_operator.collector.metrics import Session
 from vcenter_operator.collector.ports import (
     Access,
     CertificateRefused,
@@ -64,11 +66,26 @@ class Watch:
         self._unplaced: tuple[str, ...] = ()
         self._circuit = Circuit(settings.retry_longest)
         self._worked_since: float | None = None
+        self._connected = False
+        self.read_at: float | None = None
+        """When everything about it was read last (seconds since the epoch)."""
         self._unstated = 0
         self._rests = Rests(settings.login_retry, settings.login_pause)
         self._digest = ""
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def session(self) -> Session | None:
+        """How it stands with its session; None: it is not watched."""
+        if self._task is None:
+            return None
+        if self._connected:
+            return Session.CONNECTED
+        refused = self._standing.recorder.refused
+        if refused is not None and refused.credentials == self._digest:
+            return Session.REFUSED
+        return Session.PROBING if self._circuit.is_open else Session.CONNECTING
 
     async def follow(self, addresses: tuple[str, ...]) -> None:
         """Watches it at these addresses; a session at others is ended."""
@@ -126,13 +143,14 @@ class Watch:
             await self._vcenters.probe(endpoint)
         vcenter = await self._sessions.begin(endpoint, access.credentials)
         self._standing.recorder.refused = None
+        self._connected = True
         try:
             clock = asyncio.get_running_loop().time
             anew = clock() + self._net()
             while True:
                 started = clock()
                 conclusion = await self._read(vcenter)
-                ended = clock()
+                ended, self.read_at = clock(), time.time()
                 self._worked_since = self._worked_since or ended
                 new = await self._stated(conclusion)
                 if new is None:
@@ -147,6 +165,7 @@ class Watch:
                     await vcenter.watch_anew()
                     anew = clock() + self._net()
         finally:
+            self._connected = False
             if self._keep:
                 self._sessions.keep(endpoint, access.credentials, vcenter)
             else:

@@ -51,6 +51,11 @@ class Outbox:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
+    @property
+    def unsettled(self) -> int:
+        """How many vCenters something is still to be recorded or published of."""
+        return sum(not entry.settled for entry in self._entries.values())
+
     def remember(self, record: Record) -> None:
         """What the record holds of a vCenter that nothing is stated of yet."""
         if record.discovered is not None:

@@ -13,6 +13,7 @@ from vcenter_operator.common.bus.port import Bus, Ownership
 from vcenter_operator.common.messages import DnsChange
 from vcenter_operator.common.record import Condition, Discovered, Store
 from vcenter_operator.common.telemetry import logger
+from vcenter_operator.discovery import metrics
 from vcenter_operator.discovery.core import conditions
 from vcenter_operator.discovery.core.changes import Revisions, Sighting, changes
 from vcenter_operator.discovery.core.conditions import Trouble
@@ -74,15 +75,23 @@ class ZoneWatch:
         """Pauses between the next looks."""
         self._holding = Holding(store, settings)
         self._reading = _Reading()
+        self.seen_at: float | None = None
+        """When the server last answered a look as it should (seconds since the epoch)."""
+
+    @property
+    def serial(self) -> int | None:
+        """Of the zone that was read last."""
+        return self._version.serial if self._version is not None else None
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._outbox.run(), name="outbox")
-            group.create_task(self._repeat(), name="repeat")
-            await self._remember()
-            while True:
-                await self._pause(await self._look())
+        with metrics.shown(self, self._holding, self._outbox):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._outbox.run(), name="outbox")
+                group.create_task(self._repeat(), name="repeat")
+                await self._remember()
+                while True:
+                    await self._pause(await self._look())
 
     def say_again(self, host: str | None = None) -> None:
         """Repeats the current statement about one vCenter, or all."""
@@ -219,7 +228,7 @@ class ZoneWatch:
             revision = self._revisions.mint()
             change = DnsChange(
                 host=host, present=sighting.present, addresses=sighting.addresses, revision=revision, serial=serial
-            )
+            ).since(time.time())
             log.info("vCenter", vcenter=host, present=change.present, serial=serial, revision=str(revision))
             self._stated[host] = sighting
             before = self._known.get(host)
@@ -263,6 +272,7 @@ class ZoneWatch:
         return delay
 
     def _succeeded(self) -> None:
+        self.seen_at = time.time()
         reading, self._reading = self._reading, _Reading()
         if reading.failures:
             log.info("the zone is read again", attempts=reading.failures + 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from collections.abc import Iterable
 
 import structlog
 
@@ -12,7 +14,9 @@ from vcenter_operator.common.errors import ConfigurationError, OperatorError, Ow
 from vcenter_operator.common.messages import Inventory, ManifestDelta, ResyncRequest, Stage, Statement, Trace
 from vcenter_operator.common.record.port import Store
 from vcenter_operator.common.telemetry import logger
+from vcenter_operator.renderer import metrics
 from vcenter_operator.renderer.core.delta import Merged
+from vcenter_operator.renderer.core.templates import Template
 from vcenter_operator.renderer.inputs import WatchedInputs
 from vcenter_operator.renderer.reporting import Reporting
 from vcenter_operator.renderer.rollingout import RollingOut
@@ -56,13 +60,14 @@ class RendererService:
     async def run(self) -> None:
         """Works until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._bus.serve(Stage.RENDERER, self))
-                group.create_task(self.inputs.follow())
-                group.create_task(self._follow_inputs())
-                group.create_task(self._repeat())
-                group.create_task(self._rolling_out.run())
-                group.create_task(self._reporting.run(lambda: self._vcenters, lambda: self._configuration_problem))
+            with metrics.shown(self._failing, self._templates, self._hindered):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._bus.serve(Stage.RENDERER, self))
+                    group.create_task(self.inputs.follow())
+                    group.create_task(self._follow_inputs())
+                    group.create_task(self._repeat())
+                    group.create_task(self._rolling_out.run())
+                    group.create_task(self._reporting.run(lambda: self._vcenters, lambda: self._configuration_problem))
         finally:
             await self._stop(list(self._vcenters.values()))
 
@@ -167,14 +172,15 @@ class RendererService:
     def _schedule(self, vcenter: VCenter) -> None:
         """Refreshes in the background; a refresh under way looks at the inputs again before it ends."""
         if vcenter.refreshing is None or vcenter.refreshing.done():
-            vcenter.refreshing = asyncio.create_task(self._keep_trying(vcenter), name=f"refresh {vcenter.host}")
+            trace = Trace().since(time.time())
+            vcenter.refreshing = asyncio.create_task(self._keep_trying(vcenter, trace), name=f"refresh {vcenter.host}")
 
-    async def _keep_trying(self, vcenter: VCenter) -> None:
+    async def _keep_trying(self, vcenter: VCenter, trace: Trace) -> None:
         delay = _FIRST_DELAY
         with structlog.contextvars.bound_contextvars(vcenter=vcenter.host):
             while True:
                 try:
-                    await self._refresh(vcenter, Trace())
+                    await self._refresh(vcenter, trace)
                 except OwnershipLost:
                     return
                 except TransientError as error:
@@ -220,6 +226,21 @@ class RendererService:
         if vcenter.told and not told:
             log.info("all templates render again", vcenter=vcenter.host)
         vcenter.told = told
+
+    def _failing(self) -> dict[str, int]:
+        """By vCenter: how many templates and units fail."""
+        return {
+            vcenter.host: len(vcenter.account.unknown)
+            for vcenter in self._vcenters.values()
+            if vcenter.inventory.present and vcenter.account is not None
+        }
+
+    def _templates(self) -> Iterable[Template]:
+        inputs = self.inputs.current
+        return inputs.templates.values() if inputs is not None else ()
+
+    def _hindered(self) -> bool:
+        return self._configuration_problem is not None or self.inputs.hindrance is not None
 
     def _report_configuration(self, error: ConfigurationError) -> None:
         if str(error) != self._configuration_problem:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from vcenter_operator.common.identity import ObjectId, Unit
 from vcenter_operator.common.messages import IndexEntry, Inventory, ManifestDelta, Provenance
 from vcenter_operator.common.sealing import Keyring
 from vcenter_operator.common.surroundings import Surroundings
+from vcenter_operator.renderer import metrics
 from vcenter_operator.renderer.core.account import Account, account_of
 from vcenter_operator.renderer.core.delta import Merged, Yield, fitting, merge, renderings
 from vcenter_operator.renderer.core.environment import Loaded
@@ -189,11 +191,13 @@ class VCenter:
             if not holds:
                 todo.append((template, unit))
         self.rendered += len(todo)
-        results = await setting.engine.render(
-            templates,
-            [Job(template.path, variables[unit]) for template, unit in todo],
-            master_password=configuration.required("password"),
-        )
+        with metrics.RENDERING.time() if todo else nullcontext():
+            results = await setting.engine.render(
+                templates,
+                [Job(template.path, variables[unit]) for template, unit in todo],
+                master_password=configuration.required("password"),
+            )
+        metrics.rendered(results)
         sealing = Sealing(inventory.host, keyring, setting.surroundings.own_namespace, setting.policy)
         sealed = partial(sealing.all, todo, results)
         yields = await asyncio.to_thread(sealed) if len(todo) > _AT_ONCE else sealed()

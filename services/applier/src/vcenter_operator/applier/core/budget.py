@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import floor, inf
 
 from vcenter_operator.common.identity import Unit
 from vcenter_operator.common.record.port import OwnedSample
@@ -69,6 +70,15 @@ def exceeded(
         f"{len(removed)} deletions inferred from DNS or inventory{before}, of at most {most} objects owned: "
         f"{budget} within an hour needs a person's word"
     )
+
+
+def left(budget: Budget, *, owned: int, samples: Iterable[OwnedSample], now: datetime) -> float:
+    """How many more inferred deletions are within the budget now; infinite: any number."""
+    if budget.unlimited:
+        return inf
+    most = max([owned, *(sample.owned for sample in _within(budget, samples, now))])
+    allowed = floor(budget.share * most + _ROUNDING)
+    return max(0, (allowed if budget.count is None else min(allowed, budget.count)) - (most - owned))
 
 
 def clusters(removed: Iterable[Unit | None], *, units_left: bool) -> int:

@@ -118,6 +118,26 @@ class Taking:
     current: Observed
 
 
+Item = Change | Removal | Taking
+ACTIONS = ("create", "update", "adopt", "claim", "hand over", "delete")
+
+
+def action_of(item: Item) -> str:
+    """What is to be done to an object: one of `ACTIONS`."""
+    match item:
+        case Change(current=None):
+            return "create"
+        case Change(adopts=True):
+            return "adopt"
+        case Change():
+            return "update"
+        case Taking():
+            return "claim"
+        case Removal(current=Observed(host=host, claim=Claim(host=other))) if other != host:
+            return "hand over"
+    return "delete"
+
+
 class Withheld(StrEnum):
     """On whose word something is not carried out; the reason of a condition."""
 
@@ -132,7 +152,7 @@ class Withheld(StrEnum):
 class Withholding:
     """Something of a plan that a policy or a suspension takes out: it would be done, and is not."""
 
-    item: Change | Removal | Taking
+    item: Item
     by: Withheld
     reason: str
 
@@ -148,19 +168,8 @@ class Withholding:
 
     @property
     def action(self) -> str:
-        """What would be done: create, update, adopt, claim, delete or hand over."""
-        match self.item:
-            case Change(current=None):
-                return "create"
-            case Change(adopts=True):
-                return "adopt"
-            case Change():
-                return "update"
-            case Taking():
-                return "claim"
-            case Removal(current=Observed(host=host, claim=Claim(host=other))) if other != host:
-                return "hand over"
-        return "delete"
+        """What would be done."""
+        return action_of(self.item)
 
 
 @dataclass(frozen=True)

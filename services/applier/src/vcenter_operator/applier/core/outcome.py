@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vcenter_operator.applier.core.decisions import Plan
 from vcenter_operator.applier.core.drift import Fight
 from vcenter_operator.common.identity import ObjectId
 
@@ -45,3 +47,23 @@ class Outcome:
     def changed(self) -> int:
         """How many objects are different now."""
         return len(self.created) + len(self.updated) + len(self.deleted) + len(self.handed_over)
+
+
+def tally(plan: Plan, outcome: Outcome) -> Mapping[str, int]:
+    """How many objects are as stated, and how many are not, by why."""
+    done = frozenset() if outcome.dry_run else {*outcome.created, *outcome.updated}
+    gone = frozenset() if outcome.dry_run else {*outcome.deleted, *outcome.handed_over}
+    refused = {failure.id for failure in outcome.failed if failure.permanent}
+    refused |= {left.id for left in plan.refused} - outcome.paused
+    written = {change.id for change in (*plan.creates, *plan.updates)}
+    removed = {removal.id for removal in (*plan.deletes, *plan.handovers, *plan.deferred)}
+    later = outcome.paused | {left.id for left in (*plan.lacking, *plan.waiting)}
+    return {
+        "as_stated": plan.unchanged + len(written & done),
+        "pending": len(((written - done) | (removed - gone) | later) - refused),
+        "held": len(plan.held),
+        "withheld": len(plan.withheld),
+        "unknown": len(plan.unknown),
+        "conflict": len(plan.conflicts),
+        "refused": len(refused),
+    }

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from vcenter_operator.applier.core.decisions import Change, Plan, Removal, Taking, Withheld, Withholding
+from vcenter_operator.applier.core.decisions import Change, Item, Plan, Taking, Withheld, Withholding
 from vcenter_operator.common.record.orders import PolicyName
 
-Item = Change | Removal | Taking
 _ACTIONS = ("creates", "updates", "claims", "handovers", "deletes")
 _NOT_ADOPTED = "nothing is written until spec.adopt lets objects of the deployed operator be adopted"
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pyVmomi
 
+from vcenter_operator.collector.metrics import SOAP
 from vcenter_operator.collector.ports import Endpoint
 from vcenter_operator.common import thumbprints
+from vcenter_operator.common.metrics import timed
 
 _library: Any = pyVmomi
 vim, vmodl = _library.vim, _library.vmodl
@@ -140,9 +142,21 @@ class _Connection(http.client.HTTPConnection):
         super().request(*args, **kwargs)
 
 
+class _Stub(_library.SoapStubAdapter):  # type: ignore[misc]
+    """PyVmomi's, with its calls counted."""
+
+    def InvokeMethod(self, mo: Any, info: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - overridden
+        with timed(SOAP, info.wsdlName, _outcome_of):
+            return super().InvokeMethod(mo, info, *args, **kwargs)
+
+
+def _outcome_of(error: Exception) -> str:
+    return "fault" if isinstance(error, vmodl.MethodFault) else "failed"
+
+
 def stub(line: Line) -> Any:
     """PyVmomi's SOAP over a `Line`. Never through its `SmartConnect`, which keeps a session for the whole process."""
-    adapter = _library.SoapStubAdapter(
+    adapter = _Stub(
         host=line.endpoint.host,
         port=line.port,
         version=API_VERSION,

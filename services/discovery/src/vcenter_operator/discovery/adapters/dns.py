@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+from vcenter_operator.common.metrics import timed
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.discovery.adapters.failures import UNREACHABLE, translated
 from vcenter_operator.discovery.adapters.process import Transferring
 from vcenter_operator.discovery.adapters.soa import ask_serial
 from vcenter_operator.discovery.adapters.transfer import Order
 from vcenter_operator.discovery.core.zone import Version, ZoneCopy
+from vcenter_operator.discovery.metrics import DNS, outcome_of
 from vcenter_operator.discovery.ports import Access, Finder, ZoneUnavailable
 
 log = logger(__name__)
@@ -64,18 +66,18 @@ class DnsZone:
         access = await self._finder.find()
         source = str(access.server)
         started = time.monotonic()
-        outcome = await self._transfers.transfer(
-            Order(
-                domain=self._domain,
-                address=access.server.address,
-                port=access.server.port,
-                tsig_key=access.tsig_key,
-                asked=self._asked.serial if self._asked is not None and self._asked.source == source else None,
-                afresh=afresh,
-                timeout=self._timeout,
-                within=self._transfer_timeout,
-            )
+        order = Order(
+            domain=self._domain,
+            address=access.server.address,
+            port=access.server.port,
+            tsig_key=access.tsig_key,
+            asked=self._asked.serial if self._asked is not None and self._asked.source == source else None,
+            afresh=afresh,
+            timeout=self._timeout,
+            within=self._transfer_timeout,
         )
+        with timed(DNS, "transfer", outcome_of):
+            outcome = await self._transfers.transfer(order)
         took = round(time.monotonic() - started, 3)
         if outcome.problem is not None:
             log.info("not transferred incrementally", server=source, problem=outcome.problem)
@@ -90,6 +92,7 @@ class DnsZone:
 
     async def _ask(self, access: Access, over_tcp: bool) -> int:
         timeout = self._timeout / 2
-        with translated(access, f"asking for the serial of {self._domain}"):
+        doing = f"asking for the serial of {self._domain}"
+        with timed(DNS, "soa", outcome_of), translated(access, doing):
             async with asyncio.timeout(timeout):
                 return await ask_serial(self._domain, access, timeout=timeout, over_tcp=over_tcp)

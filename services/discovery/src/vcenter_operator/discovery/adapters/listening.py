@@ -18,6 +18,7 @@ from vcenter_operator.common.settings import PREFIX
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.discovery.adapters.notify import LARGEST, Answer, answer, busy
 from vcenter_operator.discovery.adapters.soa import signing_key
+from vcenter_operator.discovery.metrics import NOTIFIES
 from vcenter_operator.discovery.ports import Finder, ZoneUnavailable
 
 log = logger(__name__)
@@ -97,6 +98,7 @@ class NotifyListener:
             found = Answer(busy(wire), problem=str(error))
         if found.counts:
             log.debug("NOTIFY", sender=sender, transport=transport)
+            NOTIFIES.labels("heard").inc()
             self._heard.set()
         else:
             self._say(found.problem, sender, transport)
@@ -104,6 +106,7 @@ class NotifyListener:
 
     def _say(self, problem: str, sender: str, transport: str) -> None:
         """Once a minute for a problem: whoever can reach the port could fill the log otherwise."""
+        NOTIFIES.labels("refused").inc()
         now = time.monotonic()
         kind = problem.split(",", maxsplit=1)[0]
         tell = log.debug
