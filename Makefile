@@ -60,10 +60,12 @@ lock: $(VENV)/.dev ## resolves the dependencies anew into requirements/*.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(PROJECTS) \
 		$(foreach name,common discovery collector renderer applier,--no-emit-package vcenter-operator-$(name)) \
 		-o requirements/runtime.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header libs/common/pyproject.toml \
+		--extra traces -c requirements/runtime.txt -o requirements/traces.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/build.in \
 		-c requirements/runtime.txt -o requirements/build.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in \
-		-c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+		-c requirements/runtime.txt -c requirements/build.txt -c requirements/traces.txt -o requirements/dev.txt
 
 clean: ## removes the virtual environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
