@@ -13,7 +13,7 @@ from vcenter_operator.applier.ports import OnAnswer, OnPlan
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector import wiring as collector
 from vcenter_operator.collector.settings import CollectorSettings
-from vcenter_operator.common import process
+from vcenter_operator.common import process, tracing
 from vcenter_operator.common.bus import Bus
 from vcenter_operator.common.embedded import platform as embedded
 from vcenter_operator.common.kubernetes import platform as kubernetes
@@ -91,4 +91,6 @@ async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **
         services(platform, stages, **overrides) as opened,
     ):
         health.bus = platform.bus
-        await process.serve(*opened)
+        name = "vcenter-operator" if len(stages) > 1 else f"vcenter-operator-{stages[0]}"
+        with tracing.exported(name, process.IN_PROCESS if settings.bus == process.IN_PROCESS else process.RABBITMQ):
+            await process.serve(*opened)

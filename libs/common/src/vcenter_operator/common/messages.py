@@ -6,6 +6,7 @@ the outcome, never change it: of several about one vCenter only the newest needs
 
 from __future__ import annotations
 
+import re
 import uuid
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -13,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -30,6 +32,7 @@ T = TypeVar("T")
 SCHEMA = 1
 REASON_AT_MOST = 500
 """Characters of a reason: there may be one for each template and cluster of a vCenter in one message."""
+_TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Stage(StrEnum):
@@ -56,6 +59,11 @@ def as_reason(text: str) -> str:
     """Words that are not ours, fit to travel: of a bounded length, and `?` for what is half of a surrogate pair."""
     short = text if len(text) <= REASON_AT_MOST else f"{text[: REASON_AT_MOST - 1]}…"
     return short.encode("utf-8", "replace").decode()
+
+
+def as_traceparent(value: object) -> str | None:
+    """A W3C trace context (`traceparent`, version 00); None where it is none: no statement fails for its trace."""
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
 
 
 def _not_negative(revision: Revision) -> Revision:
@@ -92,8 +100,8 @@ class Trace(Sent):
     message_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
     correlation_id: str = Field(default_factory=lambda: str(uuid.uuid4()))
     causation_id: str | None = None
-    traceparent: str | None = None
-    """The W3C trace context, carried on unchanged where there is one."""
+    traceparent: Annotated[str | None, BeforeValidator(as_traceparent)] = None
+    """The W3C trace context that it continues; None: it is in no trace. See `tracing`."""
     _began_at: float | None = PrivateAttr(default=None)
 
     @property
@@ -121,6 +129,10 @@ class Trace(Sent):
         """The trace of a message that this one caused."""
         caused = Trace(correlation_id=self.correlation_id, causation_id=self.message_id, traceparent=self.traceparent)
         return caused.since(self.began_at)
+
+    def repeated(self) -> Trace:
+        """The trace of a message that only says this one again: what is traced happened once."""
+        return Trace(correlation_id=self.correlation_id, causation_id=self.message_id)
 
 
 def older(age: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
@@ -154,7 +166,7 @@ class Statement(Sent):
 
         What follows from it is not late for what it was about first.
         """
-        return self.model_copy(update={"trace": self.trace.caused().since(None)})
+        return self.model_copy(update={"trace": self.trace.repeated()})
 
     def since(self, began_at: float | None) -> Self:
         """The same statement, of a chain that began then; see `Trace.began_at`."""

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
+from vcenter_operator.common import tracing
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Bus, Epochs, Topology
@@ -30,6 +31,7 @@ T = TypeVar("T")
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 2
 """Exit codes: it ended, or was stopped as told; it failed, see the log; settings or Secret are wrong."""
 IN_PROCESS = "in-process"
+RABBITMQ = "rabbitmq"
 
 DRY_RUN_HELP = "change nothing; dry runs of the stages talk among themselves, beside the real ones on the same broker"
 
@@ -145,10 +147,10 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
             )
         return made
 
-    return run(lambda: _stage(loaded(), wiring, dry_run), loaded)
+    return run(lambda: _stage(loaded(), wiring, parser.prog, dry_run), loaded)
 
 
-async def _stage(settings: S, wiring: Wiring[S], dry_run: bool) -> None:
+async def _stage(settings: S, wiring: Wiring[S], name: str, dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
     async with (
@@ -158,7 +160,8 @@ async def _stage(settings: S, wiring: Wiring[S], dry_run: bool) -> None:
     ):
         health.bus = platform.bus
         log.info("started", dry_run=dry_run)
-        await serve(service)
+        with tracing.exported(name, RABBITMQ):
+            await serve(service)
 
 
 async def _until_told(body: Callable[[], Coroutine[Any, Any, None]], stop_within: float) -> None:

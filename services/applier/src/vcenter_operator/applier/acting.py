@@ -15,6 +15,7 @@ from vcenter_operator.applier.core.order import phases, rank
 from vcenter_operator.applier.core.outcome import Failure
 from vcenter_operator.applier.metrics import Outcome, acted
 from vcenter_operator.applier.ports import Changed, Cluster, ClusterAway, Frozen, Guard, Holdings
+from vcenter_operator.common import tracing
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.telemetry import logger
@@ -76,11 +77,11 @@ class Acting:
         writes = [change for change in (*plan.creates, *plan.updates) if writable or not change.joins]
         writes.sort(key=lambda change: (rank(change.id), change.id))
         for phase in phases(writes, lambda change: change.id):
-            await self._each(phase, lambda change: self._write(plan.host, change))
-        await self._each(plan.claims if writable else (), self._claim)
-        await self._each(plan.handovers, self._hand_over)
+            await self._each("write", phase, lambda change: self._write(plan.host, change))
+        await self._each("claim", plan.claims if writable else (), self._claim)
+        await self._each("hand over", plan.handovers, self._hand_over)
         for removals in phases(self._deletable(plan), lambda removal: removal.id):
-            await self._each(removals, self._delete)
+            await self._each("delete", removals, self._delete)
         result.failed.sort(key=lambda failure: (rank(failure.id), failure.id))
         return result
 
@@ -131,12 +132,12 @@ class Acting:
     def _beside_own(self, ids: Iterable[ObjectId]) -> frozenset[str]:
         return frozenset(object_id.namespace for object_id in ids) - {"", self._own_namespace}
 
-    async def _each(self, items: Sequence[_I], act: Callable[[_I], Awaitable[None]]) -> None:
+    async def _each(self, what: str, items: Sequence[_I], act: Callable[[_I], Awaitable[None]]) -> None:
         async with asyncio.TaskGroup() as group:
             for item in items:
-                group.create_task(self._try(item, act))
+                group.create_task(self._try(what, item, act))
 
-    async def _try(self, item: _I, act: Callable[[_I], Awaitable[None]]) -> None:
+    async def _try(self, what: str, item: _I, act: Callable[[_I], Awaitable[None]]) -> None:
         result = self._result
         async with self._place():
             if result.stopped is not None:
@@ -144,7 +145,8 @@ class Acting:
                 acted(item, Outcome.STOPPED)
                 return
             try:
-                await act(item)
+                with tracing.step(f"{what} {item.id.kind}", object=describe_object(item.id)):
+                    await act(item)
                 acted(item, Outcome.DONE)
             except (OwnershipLost, Frozen, ClusterAway) as error:
                 result.stopped = error

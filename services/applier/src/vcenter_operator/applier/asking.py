@@ -9,7 +9,7 @@ from vcenter_operator.applier.state import VCenterState
 from vcenter_operator.common.bus.port import Bus
 from vcenter_operator.common.errors import TransientError
 from vcenter_operator.common.identity import ObjectId
-from vcenter_operator.common.messages import ResyncRequest, Stage
+from vcenter_operator.common.messages import ResyncRequest, Stage, Trace
 from vcenter_operator.common.telemetry import logger
 
 log = logger(__name__)
@@ -24,8 +24,11 @@ class Asking:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def ask(self, state: VCenterState, intended: Plan) -> tuple[ObjectId, ...]:
-        """Asks the renderer for the manifests that are lacking, unless that was done a moment ago."""
+    async def ask(self, state: VCenterState, intended: Plan, cause: Trace | None) -> tuple[ObjectId, ...]:
+        """Asks the renderer for the manifests that are lacking, unless that was done a moment ago.
+
+        `cause`: the trace of the statement that names them, if it is one.
+        """
         assert state.delta is not None
         now = time.monotonic()
         digests = {left.id: state.delta.index[left.id].digest for left in intended.lacking}
@@ -40,8 +43,9 @@ class Asking:
             return ()
         partition = self._bus.topology.partition(Stage.RENDERER, state.host)
         try:
+            trace = cause.caused() if cause is not None else Trace()
             await self._bus.request(
-                ResyncRequest(stage=Stage.RENDERER, partition=partition, host=state.host, objects=wanted)
+                ResyncRequest(stage=Stage.RENDERER, partition=partition, host=state.host, objects=wanted, trace=trace)
             )
         except TransientError as error:
             log.warning("manifests not asked for", vcenter=state.host, error=str(error))

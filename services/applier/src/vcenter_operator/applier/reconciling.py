@@ -24,6 +24,7 @@ from vcenter_operator.applier.ports import Changed, Cluster, Freeze, Frozen, OnP
 from vcenter_operator.applier.recording import Recorder, acting_on
 from vcenter_operator.applier.rollingout import RollingOut
 from vcenter_operator.applier.state import VCenterState
+from vcenter_operator.common import tracing
 from vcenter_operator.common.bus.port import Bus
 from vcenter_operator.common.configuration import ConfigurationSource
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
@@ -98,9 +99,12 @@ class Reconciler:
             if afresh or newly_asked or (not known and (again or state.holdings is None)):
                 await self.look(state)
             state.heeded = token
-            intended = await self._heeded(state, self._plan(state))
+            with tracing.step("plan") as planning:
+                intended = await self._heeded(state, self._plan(state))
+                planning.set(**_counts(intended))
             if not intended.quiet:
-                intended = await self._act(state, intended, done)
+                with tracing.step("apply"):
+                    intended = await self._act(state, intended, done)
             elif again:
                 await self._carrying.narrow(state, [])
         except OwnershipLost:
@@ -109,7 +113,8 @@ class Reconciler:
             planned = self._plan(state) if state.holdings is not None else None
             await self._concluding.conclude_broken(state, planned, done, error)
             raise
-        asked = await self._asking.ask(state, intended) if done.stopped is None else ()
+        cause = None if again or state.delta is None else state.delta.trace
+        asked = await self._asking.ask(state, intended, cause) if done.stopped is None else ()
         outcome = self._concluding.outcome(state, done, asked)
         proceeded = await self._rolling_out.proceed(state, intended, outcome)
         if not again or outcome.changed or not intended.quiet:
@@ -237,6 +242,12 @@ def _all_is_done(state: VCenterState) -> None:
     if state.unfinished and state.delta is not None:
         state.unfinished = False
         metrics.effected(state.delta.trace)
+
+
+def _counts(intended: Plan) -> dict[str, int]:
+    """For traces."""
+    names = ("creates", "updates", "deletes", "handovers", "claims", "held", "conflicts", "unknown")
+    return {name: len(getattr(intended, name)) for name in names}
 
 
 def _touched(intended: Plan) -> list[ObjectId]:

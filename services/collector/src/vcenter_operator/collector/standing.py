@@ -10,7 +10,6 @@ cannot see it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Literal
 
@@ -18,8 +17,9 @@ from vcenter_operator.collector.core.evidence import Conclusion
 from vcenter_operator.collector.recording import Recorder
 from vcenter_operator.common.bus import Bus, Ownership
 from vcenter_operator.common.identity import Revision
-from vcenter_operator.common.messages import DnsChange, Inventory, Trace, ZoneSource
+from vcenter_operator.common.messages import DnsChange, Inventory, Stage, Trace, ZoneSource
 from vcenter_operator.common.record import Condition, RecordedCluster, Store
+from vcenter_operator.common.tracing import Observation
 
 _NAMED = 5
 """How many unknown clusters a condition names."""
@@ -44,10 +44,13 @@ class Standing:
         self._published = False
         self._sequence = 0
         self._cause: Trace | None = change.trace
+        """The word of discovery of which nothing came yet."""
 
     def adopt(self, change: DnsChange) -> None:
         """A newer word of discovery. What was made from the last one has to be published again: see `publish`."""
-        self.change, self._cause = change, change.trace
+        if change.age != self.change.age:
+            self._cause = change.trace
+        self.change = change
         if change.present and self.statement is not None and not self.statement.present:
             self.statement = None  # it is back, and nothing is known of it yet
 
@@ -69,8 +72,8 @@ class Standing:
         if self.change.present:
             await self.recorder.keep()
 
-    async def state(self, conclusion: Conclusion) -> bool:
-        """States what a reading came to; False: it says nothing new."""
+    async def state(self, conclusion: Conclusion, observation: Observation | None = None) -> bool:
+        """States what a reading came to; False: it says nothing new. `observation`: the reading, for its trace."""
         recorder = self.recorder
         async with self._lock:
             recorder.note(connected("True", "LoggedOn", "logged on, and watching for changes"), collected(conclusion))
@@ -82,7 +85,7 @@ class Standing:
                 if not recorder.holds(conclusion.recorded):
                     recorder.remember([*recorder.clusters, *conclusion.recorded], self._next_revision)
                     await recorder.write()
-                self._mint(True, conclusion)
+                self._mint(True, conclusion, observation)
             await self._publish()
             self._remember(conclusion.recorded)
             return new
@@ -111,17 +114,20 @@ class Standing:
     def _next_revision(self) -> Revision:
         return Revision(self._ownership.epoch, self._sequence + 1)
 
-    def _mint(self, present: bool, conclusion: Conclusion) -> None:
-        self.statement = Inventory(
-            host=self.host,
-            present=present,
-            revision=self._next_revision,
-            zone=self._zone(),
-            clusters=conclusion.clusters,
-            unknown=conclusion.unknown,
-            partial=conclusion.partial,
-            trace=self._cause.caused() if self._cause else Trace().since(time.time()),
-        )
+    def _mint(self, present: bool, conclusion: Conclusion, observation: Observation | None = None) -> None:
+        observation = observation or Observation(Stage.COLLECTOR)
+        counts = {"clusters": len(conclusion.clusters), "unknown": len(conclusion.unknown)}
+        with observation.stated("inventory changed", self.host, self._cause, present=present, **counts) as trace:
+            self.statement = Inventory(
+                host=self.host,
+                present=present,
+                revision=self._next_revision,
+                zone=self._zone(),
+                clusters=conclusion.clusters,
+                unknown=conclusion.unknown,
+                partial=conclusion.partial,
+                trace=trace,
+            )
         self._sequence += 1
         self._published, self._cause = False, None
 
@@ -132,7 +138,7 @@ class Standing:
             # The inventory was not observed anew, so it keeps its revision.
             trace = self.change.trace.caused()
             self.statement = self.statement.model_copy(update={"zone": self._zone(), "trace": trace})
-            self._published = False
+            self._published, self._cause = False, None
         if not self._published:
             self._ownership.verify()
             await self._bus.publish(self.statement)

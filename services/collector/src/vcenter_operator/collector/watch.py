@@ -33,7 +33,9 @@ from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing, connected
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.errors import OperatorError, PermanentError, TransientError
+from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.telemetry import logger
+from vcenter_operator.common.tracing import Observation
 
 log = logger(__name__)
 
@@ -147,19 +149,22 @@ class Watch:
         try:
             clock = asyncio.get_running_loop().time
             anew = clock() + self._net()
+            observation = Observation(Stage.COLLECTOR)
             while True:
                 started = clock()
-                conclusion = await self._read(vcenter)
+                conclusion = await self._read(vcenter, observation)
                 ended, self.read_at = clock(), time.time()
                 self._worked_since = self._worked_since or ended
-                new = await self._stated(conclusion)
+                new = await self._stated(conclusion, observation)
                 if new is None:
                     continue
                 # The first change is read at once, what follows it together; and a large vCenter that changes all
                 # the time is read a third of the time at most.
                 earliest = ended + max(_PACE, 2 * (ended - started))
                 due = min(anew, max(earliest, ended + _SETTLES)) if new else anew
-                if await vcenter.wait_for_change(max(0.0, due - clock())):
+                changed = await vcenter.wait_for_change(max(0.0, due - clock()))
+                observation = Observation(Stage.COLLECTOR)
+                if changed:
                     await asyncio.sleep(max(0.0, earliest - clock()))
                 elif due == anew:
                     await vcenter.watch_anew()
@@ -193,19 +198,20 @@ class Watch:
         except TimeoutError:
             log.warning("a login is tried though it cannot be recorded that the last one was refused")
 
-    async def _read(self, vcenter: VCenter) -> Conclusion:
-        snapshot = await vcenter.snapshot()
+    async def _read(self, vcenter: VCenter, observation: Observation) -> Conclusion:
+        with observation.step("read snapshot"):
+            snapshot = await vcenter.snapshot()
         recorded = self._standing.recorder.clusters
         answers = await vcenter.ask(to_ask(recorded, snapshot))
         return conclude(self._settings.convention, recorded, snapshot, answers)
 
-    async def _stated(self, conclusion: Conclusion) -> bool | None:
+    async def _stated(self, conclusion: Conclusion, observation: Observation) -> bool | None:
         """Whether it said anything new; None, after a delay: it could not be stated, and is read again.
 
         An ownership that lapsed is no exception: it may be confirmed again, and if it is not, `stop` follows.
         """
         try:
-            new = await self._standing.state(conclusion)
+            new = await self._standing.state(conclusion, observation)
         except OperatorError as error:
             self._unstated += 1
             delay = RetryDelays(longest=self._settings.retry_longest).after(self._unstated)

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Bus, Ownership
-from vcenter_operator.common.messages import DnsChange
+from vcenter_operator.common.messages import DnsChange, Stage
 from vcenter_operator.common.record import Condition, Discovered, Store
 from vcenter_operator.common.telemetry import logger
+from vcenter_operator.common.tracing import Observation
 from vcenter_operator.discovery import metrics
 from vcenter_operator.discovery.core import conditions
 from vcenter_operator.discovery.core.changes import Revisions, Sighting, changes
@@ -155,15 +156,16 @@ class ZoneWatch:
         if self._hint.is_set():
             self._hint.clear()
             self._hinted = list(_AFTER_A_HINT)
+        observation = Observation(Stage.DISCOVERY)
         try:
             version = await self._zone.version()
             standing = self._lineage.weigh(version.serial, time.monotonic())
             await self._holding.heed()
-            copy = await self._read(version, standing)
+            copy = await self._read(version, standing, observation)
             self._succeeded()
             if copy is not None:
                 self._hinted = []
-                self._judge(copy)
+                self._judge(copy, observation)
                 self._version = copy.version
         except Exception as error:
             return self._failed(error)
@@ -184,7 +186,7 @@ class ZoneWatch:
             pause = min(pause, held.until - time.monotonic())
         return pause
 
-    async def _read(self, version: Version, standing: Standing) -> ZoneCopy | None:
+    async def _read(self, version: Version, standing: Standing, observation: Observation) -> ZoneCopy | None:
         """A complete zone, if there is one that was not looked at yet and is not older than what is known."""
         if standing is Standing.BEHIND:
             self._tell_of_lag(version)
@@ -192,7 +194,8 @@ class ZoneWatch:
         second = self._holding.held is not None and self._holding.held.due
         if version == self._version and not second:
             return None
-        copy = await self._zone.transfer(afresh=second or standing is Standing.SET_BACK)
+        with observation.step("transfer zone"):
+            copy = await self._zone.transfer(afresh=second or standing is Standing.SET_BACK)
         if self._lineage.is_behind(copy.version.serial):
             if standing is not Standing.SET_BACK:
                 self._tell_of_lag(copy.version)
@@ -212,7 +215,7 @@ class ZoneWatch:
             seconds=self._settings.zone_set_back_after,
         )
 
-    def _judge(self, copy: ZoneCopy) -> None:
+    def _judge(self, copy: ZoneCopy, observation: Observation) -> None:
         serial = copy.version.serial
         self._lineage.accept(serial)
         found = vcenters(copy.names, self._domain)
@@ -221,14 +224,20 @@ class ZoneWatch:
         if self._holding.held is not before:
             self._show()
         if believed:
-            self._believe(serial, found)
+            self._believe(serial, found, observation)
 
-    def _believe(self, serial: int, found: dict[str, tuple[str, ...]]) -> None:
+    def _believe(self, serial: int, found: dict[str, tuple[str, ...]], observation: Observation) -> None:
         for host, sighting in changes(self._stated, found, self._remembered).items():
             revision = self._revisions.mint()
-            change = DnsChange(
-                host=host, present=sighting.present, addresses=sighting.addresses, revision=revision, serial=serial
-            ).since(time.time())
+            with observation.stated("zone changed", host, None, serial=serial, present=sighting.present) as trace:
+                change = DnsChange(
+                    host=host,
+                    present=sighting.present,
+                    addresses=sighting.addresses,
+                    revision=revision,
+                    serial=serial,
+                    trace=trace,
+                )
             log.info("vCenter", vcenter=host, present=change.present, serial=serial, revision=str(revision))
             self._stated[host] = sighting
             before = self._known.get(host)

@@ -14,6 +14,7 @@ from vcenter_operator.common.errors import ConfigurationError, OperatorError, Ow
 from vcenter_operator.common.messages import Inventory, ManifestDelta, ResyncRequest, Stage, Statement, Trace
 from vcenter_operator.common.record.port import Store
 from vcenter_operator.common.telemetry import logger
+from vcenter_operator.common.tracing import Observation
 from vcenter_operator.renderer import metrics
 from vcenter_operator.renderer.core.delta import Merged
 from vcenter_operator.renderer.core.templates import Template
@@ -112,7 +113,7 @@ class RendererService:
         elif statement.older_than(vcenter.inventory):
             return
         vcenter.inventory = statement
-        await self._refresh(vcenter, statement.trace.caused())
+        await self._refresh(vcenter, statement.trace)
 
     async def resync(self, request: ResyncRequest, ownership: Ownership) -> None:
         """See `Consumer.resync`: the index of each vCenter asked for, and the manifests that are asked for by id."""
@@ -131,14 +132,17 @@ class RendererService:
             if record is not None and record.applied is not None:
                 self.inputs.recall(record.applied.settled_templates or {})
 
-    async def _refresh(self, vcenter: VCenter, trace: Trace) -> None:
-        """States what follows from the newest inventory and inputs, if that is news.
+    async def _refresh(self, vcenter: VCenter, cause: Trace | None, since: float | None = None) -> None:
+        """States what follows from the newest inventory and inputs, if that is news. No `cause`: the inputs changed
+
+        at `since` (seconds since the epoch).
 
         Raises TransientError, OwnershipLost.
         """
         async with vcenter.lock:
             while (inputs := self.inputs.current) is not None:
                 inventory = vcenter.inventory
+                observation, rendered = Observation(Stage.RENDERER, since), vcenter.rendered
                 try:
                     outcome = await vcenter.state(inputs, self._setting)
                 except ConfigurationError as error:
@@ -151,8 +155,15 @@ class RendererService:
                     self._report(vcenter, merged)
                     self._reporting.changed()
                     if vcenter.is_news(delta):
-                        news = vcenter.with_news(delta).model_copy(update={"trace": trace})
-                        await self._publish(vcenter, news)
+                        counts = {
+                            "templates": len(delta.templates),
+                            "rendered": vcenter.rendered - rendered,
+                            "objects": len(delta.index),
+                            "unknown": len(delta.unknown),
+                        }
+                        with observation.stated("render", vcenter.host, cause, **counts) as trace:
+                            news = vcenter.with_news(delta).model_copy(update={"trace": trace})
+                            await self._publish(vcenter, news)
                         vcenter.was_stated(news)
                 if self.inputs.current is inputs and vcenter.inventory is inventory:
                     return
@@ -172,15 +183,15 @@ class RendererService:
     def _schedule(self, vcenter: VCenter) -> None:
         """Refreshes in the background; a refresh under way looks at the inputs again before it ends."""
         if vcenter.refreshing is None or vcenter.refreshing.done():
-            trace = Trace().since(time.time())
-            vcenter.refreshing = asyncio.create_task(self._keep_trying(vcenter, trace), name=f"refresh {vcenter.host}")
+            trying = self._keep_trying(vcenter, time.time())
+            vcenter.refreshing = asyncio.create_task(trying, name=f"refresh {vcenter.host}")
 
-    async def _keep_trying(self, vcenter: VCenter, trace: Trace) -> None:
+    async def _keep_trying(self, vcenter: VCenter, since: float) -> None:
         delay = _FIRST_DELAY
         with structlog.contextvars.bound_contextvars(vcenter=vcenter.host):
             while True:
                 try:
-                    await self._refresh(vcenter, trace)
+                    await self._refresh(vcenter, None, since)
                 except OwnershipLost:
                     return
                 except TransientError as error:

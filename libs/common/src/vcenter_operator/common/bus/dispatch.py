@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from vcenter_operator.common import metrics
+from vcenter_operator.common import metrics, tracing
 from vcenter_operator.common.bus.port import Consumer, Ownership
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.messages import ResyncRequest, Statement, older
@@ -37,6 +37,9 @@ CLEAR_EVERY = 10.0
 """Seconds between two looks for parked statements that are superseded by now."""
 MAX_ATTEMPTS_OF_UNEXPECTED = 5
 """An error that is none of ours is a defect: it is tried again this often, then parked."""
+
+_LINKS = 16
+"""A trace names at most so many statements that another one superseded."""
 
 _QUIET = 1.0
 """Seconds without an arrival after which a backlog counts as read: the rest does not fit in, or is not there."""
@@ -102,6 +105,13 @@ class Delivery(Protocol):
 class _Waiting:
     statement: Statement
     delivery: Delivery
+    superseded: tuple[str, ...] = ()
+    """Trace contexts of the last that need no work because of it."""
+
+    def superseded_by(self) -> tuple[str, ...]:
+        """The same of one that takes its place."""
+        own = self.statement.trace.traceparent
+        return (*self.superseded, own)[-_LINKS:] if own is not None else self.superseded
 
 
 @dataclass(frozen=True)
@@ -194,7 +204,7 @@ class Dispatcher:
             self._spawn(self._insist(lambda: delivery.retry(self._delays.aside, delivery.attempts)))
             self._statements.answered(Answer.PUT_OFF)
             return
-        self._waiting[host] = _Waiting(statement, delivery)
+        self._waiting[host] = _Waiting(statement, delivery, waiting.superseded_by() if waiting else ())
         if self._reading is None:
             self._begin(host)
         if waiting is not None:
@@ -268,18 +278,24 @@ class Dispatcher:
                 with structlog.contextvars.bound_contextvars(
                     vcenter=host, correlation_id=waiting.statement.trace.correlation_id
                 ):
-                    await self._attempt(waiting.statement, waiting.delivery)
+                    await self._attempt(waiting)
         except Exception as error:  # left without an answer: delivered again when the partition is released
             log.error("statement not answered", vcenter=host, error=str(error), exc_info=error)
         finally:
             self._workers.pop(host, None)
 
-    async def _attempt(self, statement: Statement, delivery: Delivery) -> None:
+    async def _attempt(self, waiting: _Waiting) -> None:
+        statement, delivery = waiting.statement, waiting.delivery
         attempts = delivery.attempts + 1
         try:
             self._ownership.verify()
-            with self._statements.handling():
-                await self._consumer.handle(statement, self._ownership)
+            with (
+                self._statements.handling(),
+                tracing.processing(
+                    statement, self._ownership, attempt=attempts, superseded=waiting.superseded
+                ) as traced,
+            ):
+                await self._consumer.handle(traced, self._ownership)
         except Exception as error:
             if not self._ownership.held:
                 log.info("left to the next owner", error=str(error))
@@ -359,7 +375,8 @@ class Dispatcher:
     async def _resync(self, request: ResyncRequest) -> None:
         try:
             self._ownership.verify()
-            await self._consumer.resync(request, self._ownership)
+            with tracing.processing(request, self._ownership) as traced:
+                await self._consumer.resync(traced, self._ownership)
         except OwnershipLost:
             return
         except Exception as error:  # whoever asked asks again

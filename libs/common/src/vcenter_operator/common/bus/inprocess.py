@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from vcenter_operator.common import metrics
+from vcenter_operator.common import metrics, tracing
 from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, Dispatcher, RetryDelays
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulse, Pulses
@@ -114,8 +114,9 @@ class InProcessBus:
     async def publish(self, statement: Statement) -> None:
         """See `Bus.publish`."""
         stage = statement.receiver
-        with metrics.publishing(statement):
-            self._put(stage, self.topology.partition(stage, statement.host), _Queued.of(statement))
+        partition = self.topology.partition(stage, statement.host)
+        with metrics.publishing(statement), tracing.sending(statement, stage, partition) as sent:
+            self._put(stage, partition, _Queued.of(sent))
 
     async def publish_raw(self, stage: Stage, partition: int, body: bytes) -> None:
         """Bytes as they are, for putting back what was parked. Raises BusUnavailable."""
@@ -126,7 +127,8 @@ class InProcessBus:
         self._check_open()
         queue = self.broker.requests.get((request.stage, request.partition))
         if queue is not None:
-            queue.put(_Queued.of(request))
+            with tracing.sending(request, request.stage, request.partition) as sent:
+                queue.put(_Queued.of(sent))
 
     async def parked(self, stage: Stage) -> list[Parked]:
         """See `Bus.parked`."""

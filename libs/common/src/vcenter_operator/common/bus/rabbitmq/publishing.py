@@ -19,6 +19,7 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelAccessRefused
 
+from vcenter_operator.common import tracing
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered, keep_connected
 from vcenter_operator.common.bus.rabbitmq.topology import Names, declare, find
 from vcenter_operator.common.errors import BusUnavailable, PermanentError
@@ -66,8 +67,9 @@ class Publisher:
         """Returns when the partition's queue has it. Raises BusUnavailable."""
         stage = statement.receiver
         partition = self._names.topology.partition(stage, statement.host)
-        message = message_of(statement)
-        await self._confirmed(self._names.arrow(stage), str(partition), message)
+        with tracing.sending(statement, stage, partition) as sent:
+            message = message_of(sent)
+            await self._confirmed(self._names.arrow(stage), str(partition), message)
         await self._archived(stage, message)
 
     async def body(self, stage: Stage, partition: int, body: bytes) -> None:
@@ -79,9 +81,9 @@ class Publisher:
 
     async def request(self, request: ResyncRequest) -> None:
         """To the owner of a partition, if there is one. Raises BusUnavailable."""
-        message = message_of(request)
         exchange = self._names.resync(request.stage)
-        await self._confirmed(exchange, str(request.partition), message, mandatory=False)
+        with tracing.sending(request, request.stage, request.partition) as sent:
+            await self._confirmed(exchange, str(request.partition), message_of(sent), mandatory=False)
 
     async def probe(self, stage: Stage, partition: int) -> None:
         """To the owner of a partition, by way of its queue. Raises BusUnavailable."""
