@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from tests.stack import Stack
     from tests.stack.dns import ExternalDns, Knot
     from tests.stack.kubernetes import ExternalKubernetes, Kubernetes
+    from tests.stack.otelcol import OtelCollector
     from tests.stack.rabbitmq import ExternalRabbitMQ, RabbitMQ
     from tests.stack.vcsim import Vcsim
 
 MARKERS = (
-    "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, bind, vcsim, kubernetes; with "
-    "control, servers of our own that may be killed",
+    "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, bind, vcsim, kubernetes, "
+    "otelcol; with control, servers of our own that may be killed",
 )
 
 
@@ -85,6 +86,14 @@ def vcsim_factory(stack: Stack) -> Iterator[Callable[..., Vcsim]]:
     yield start
     for server in started:
         stack.discard(server)
+
+
+@pytest.fixture
+def otelcol(stack: Stack) -> Iterator[OtelCollector]:
+    """An OpenTelemetry Collector that has received nothing yet."""
+    server = stack.start_otelcol()
+    yield server
+    stack.discard(server)
 
 
 @pytest.fixture(scope="session")

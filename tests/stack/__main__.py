@@ -105,6 +105,8 @@ def endpoints(stack: Stack, servers: list[str], vcenters: dict[str, str]) -> dic
         exports["VCO_TEST_VCENTER_CA"] = str(stack.ca.certificate)
     if "kubernetes" in servers:
         exports["VCO_TEST_KUBECONFIG"] = str(stack.kubernetes().kubeconfig)
+    if "otelcol" in servers:
+        exports["OTEL_EXPORTER_OTLP_ENDPOINT"] = stack.start_otelcol().endpoint
     return exports
 
 

@@ -26,6 +26,7 @@ FIXTURES = {
     "vcsim_factory": "vcsim",
     "kubernetes": "kubernetes",
     "namespace": "kubernetes",
+    "otelcol": "otelcol",
 }
 
 

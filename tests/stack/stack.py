@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tests.stack import kubernetes as kubernetes_server
+from tests.stack import otelcol as otelcol_server
 from tests.stack import progress, zones
 from tests.stack import rabbitmq as rabbitmq_server
 from tests.stack import vcsim as vcsim_server
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from tests.stack import bind as bind_server
     from tests.stack import dns as dns_server
 
-SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes")
-REPLACED_BY = {
+SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes", "otelcol")
+REPLACED_BY: dict[str, str | None] = {
     "rabbitmq": "VCO_TEST_AMQP_URL",
     "dns": "VCO_TEST_DNS",
     "bind": "VCO_TEST_DNS",
     "vcsim": "VCO_TEST_VCENTERS",
     "kubernetes": "VCO_TEST_KUBECONFIG",
+    "otelcol": None,
 }
 
 
@@ -86,12 +88,12 @@ class Stack:
 
     def is_ours(self, kind: str) -> bool:
         """Whether the server of that kind is started here, and so can be killed; else it is given as an endpoint."""
-        return not os.environ.get(REPLACED_BY[kind])
+        return not ((name := REPLACED_BY[kind]) and os.environ.get(name))
 
     def prepare(self, kind: str) -> tuple[str, str]:
         """Install or build a server where it is missing, start nothing. Its version and source."""
         if not self.is_ours(kind):
-            return "as it runs", REPLACED_BY[kind]
+            return "as it runs", str(REPLACED_BY[kind])
         try:
             return self._prepare(kind)
         except ServerUnavailable:
@@ -113,6 +115,9 @@ class Stack:
         if kind == "vcsim":
             vcsim_server.install(self.say)
             return vcsim_server.version(), vcsim_server.Vcsim.source
+        if kind == "otelcol":
+            otelcol_server.install(self.say)
+            return otelcol_server.version(), otelcol_server.OtelCollector.source
         binaries = kubernetes_server.install(self.say)
         return f"{binaries.version} (etcd {binaries.etcd_version})", binaries.source
 
@@ -213,6 +218,11 @@ class Stack:
         binaries = kubernetes_server.install(self.say)
         server = kubernetes_server.Kubernetes(binaries, self._new("kubernetes"), self.ca)
         return self._start("kubernetes", "kube-apiserver", server)
+
+    def start_otelcol(self) -> otelcol_server.OtelCollector:
+        """An OpenTelemetry Collector."""
+        collector = otelcol_server.OtelCollector(otelcol_server.install(self.say), self._new("otelcol"))
+        return self._start("otelcol", "OpenTelemetry Collector", collector)
 
     @property
     def vcenter_username(self) -> str:

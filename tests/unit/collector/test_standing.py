@@ -17,7 +17,7 @@ from vcenter_operator.common.bus.inprocess import Broker
 from vcenter_operator.common.bus.port import Ownership, Topology
 from vcenter_operator.common.errors import OwnershipLost, TransientError
 from vcenter_operator.common.identity import Revision
-from vcenter_operator.common.messages import Inventory, Stage
+from vcenter_operator.common.messages import Inventory, Stage, Trace
 from vcenter_operator.common.record import Collected
 
 A, B, C = (cluster(f"domain-{letter}", f"production{letter}") for letter in "abc")
@@ -110,6 +110,23 @@ async def test_equal_content_is_neither_published_nor_written_again() -> None:
     effects = len(journal)
     assert not await stands.state(await read(stands, [B, A]))
     assert len(journal) == effects
+
+
+async def test_only_what_came_of_a_word_of_discovery_is_put_down_to_it() -> None:
+    journal = Journal()
+    stands = standing(journal, JournalledStore(journal))
+    first = stands.change
+    await stands.state(await read(stands, [A]))
+    stands.adopt(first.repeated())
+    await stands.state(await read(stands, [A, B]))
+    newer = first.model_copy(update={"revision": Revision(9, 9), "trace": Trace()})
+    stands.adopt(newer)
+    await stands.publish()
+    await stands.state(await read(stands, [A]))
+    due, of_its_own, again, later = (inventory.trace.correlation_id for inventory in published(journal))
+    assert due == first.trace.correlation_id
+    assert again == newer.trace.correlation_id
+    assert len({due, of_its_own, again, later}) == 4
 
 
 async def test_what_could_not_be_published_keeps_its_revision() -> None:
