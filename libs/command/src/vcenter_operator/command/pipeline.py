@@ -85,12 +85,12 @@ async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **
         ConfigurationError: a setting, the Secret or a file is wrong.
     """
     settings = Settings.load(**overrides)
-    async with (
-        served(settings.probe_port, probe_every=settings.probe_every) as health,
-        open_platform(settings, files, dry_run=dry_run) as platform,
-        services(platform, stages, **overrides) as opened,
-    ):
-        health.bus = platform.bus
-        name = "vcenter-operator" if len(stages) > 1 else f"vcenter-operator-{stages[0]}"
-        with tracing.exported(name, process.IN_PROCESS if settings.bus == process.IN_PROCESS else process.RABBITMQ):
+    name = "vcenter-operator" if len(stages) > 1 else f"vcenter-operator-{stages[0]}"
+    with tracing.exported(name, process.IN_PROCESS if settings.bus == process.IN_PROCESS else process.RABBITMQ):
+        async with (
+            served(settings.probe_port, probe_every=settings.probe_every) as health,
+            open_platform(settings, files, dry_run=dry_run) as platform,
+            services(platform, stages, **overrides) as opened,
+        ):
+            health.bus = platform.bus
             await process.serve(*opened)

@@ -153,14 +153,14 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
 async def _stage(settings: S, wiring: Wiring[S], name: str, dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
-    async with (
-        served(settings.probe_port, probe_every=settings.probe_every) as health,
-        open_platform(settings, dry_run=dry_run) as platform,
-        wiring(settings, platform) as service,
-    ):
-        health.bus = platform.bus
-        log.info("started", dry_run=dry_run)
-        with tracing.exported(name, RABBITMQ):
+    with tracing.exported(name, RABBITMQ):  # before the bus is there: loading it may hold up the loop for a moment
+        async with (
+            served(settings.probe_port, probe_every=settings.probe_every) as health,
+            open_platform(settings, dry_run=dry_run) as platform,
+            wiring(settings, platform) as service,
+        ):
+            health.bus = platform.bus
+            log.info("started", dry_run=dry_run)
             await serve(service)
 
 
