@@ -86,7 +86,8 @@ async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **
     """
     settings = Settings.load(**overrides)
     name = "vcenter-operator" if len(stages) > 1 else f"vcenter-operator-{stages[0]}"
-    with tracing.exported(name, process.IN_PROCESS if settings.bus == process.IN_PROCESS else process.RABBITMQ):
+    system = process.IN_PROCESS if settings.bus == process.IN_PROCESS else process.RABBITMQ
+    with tracing.exported(name, system, dry_run=dry_run):
         async with (
             served(settings.probe_port, probe_every=settings.probe_every) as health,
             open_platform(settings, files, dry_run=dry_run) as platform,

@@ -153,7 +153,9 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
 async def _stage(settings: S, wiring: Wiring[S], name: str, dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
-    with tracing.exported(name, RABBITMQ):  # before the bus is there: loading it may hold up the loop for a moment
+    with tracing.exported(
+        name, RABBITMQ, dry_run=dry_run
+    ):  # before the bus is there: loading it may hold up the loop for a moment
         async with (
             served(settings.probe_port, probe_every=settings.probe_every) as health,
             open_platform(settings, dry_run=dry_run) as platform,

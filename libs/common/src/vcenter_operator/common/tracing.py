@@ -120,11 +120,11 @@ _NO_STEP = nullcontext(Step())
 
 
 @contextmanager
-def exported(service: str, bus: str) -> Iterator[None]:
+def exported(service: str, bus: str, *, dry_run: bool = False) -> Iterator[None]:
     """Traces of this process go to the OTLP endpoint that the environment names, inside the `with` block.
 
-    `service` is what it is called there, unless the environment says otherwise; `bus` is what its messages travel on
-    (`messaging.system`).
+    `service` is what it is called there, unless the environment says otherwise, and `-dry-run` follows where that is
+    so; `bus` is what its messages travel on (`messaging.system`).
     """
     if not _asked_for():
         yield
@@ -135,7 +135,7 @@ def exported(service: str, bus: str) -> Iterator[None]:
         log.warning("no traces: the extra 'traces' is not installed", missing=error.name)
         yield
         return
-    with otlp.exporting(service, bus) as tracer, recorded_by(tracer):
+    with otlp.exporting(f"{service}-dry-run" if dry_run else service, bus) as tracer, recorded_by(tracer):
         yield
 
 

@@ -121,7 +121,10 @@ class Reconciler:
             self._concluding.tell(state, intended, outcome)
         if not (again and asked):  # what was edited or deleted is put right in a moment, without a word in the record
             answered = token if _all_done(intended, done) else None
-            await self._concluding.conclude(state, intended, outcome, done, token=answered, rollouts=proceeded.notes)
+            with tracing.step("conclude"):
+                await self._concluding.conclude(
+                    state, intended, outcome, done, token=answered, rollouts=proceeded.notes
+                )
         state.due_at = min(self._due_at(intended), proceeded.look_at)
         state.unfinished |= bool(outcome.changed and not again and not outcome.dry_run)
         _raise_what_is_left(intended, done, proceeded.unanswered)
@@ -164,7 +167,8 @@ class Reconciler:
                     done.undone = []
                     return intended
             try:
-                await self._prepare(state, intended)
+                with tracing.step("prepare"):
+                    await self._prepare(state, intended)
             except Frozen as frozen:
                 done.stopped = frozen
                 return intended

@@ -143,13 +143,14 @@ class Watch:
         endpoint = replace(self._endpoint, thumbprints=access.thumbprints)
         if self._circuit.is_open:
             await self._vcenters.probe(endpoint)
-        vcenter = await self._sessions.begin(endpoint, access.credentials)
+        observation = Observation(Stage.COLLECTOR)
+        with observation.step("log on"):
+            vcenter = await self._sessions.begin(endpoint, access.credentials)
         self._standing.recorder.refused = None
         self._connected = True
         try:
             clock = asyncio.get_running_loop().time
             anew = clock() + self._net()
-            observation = Observation(Stage.COLLECTOR)
             while True:
                 started = clock()
                 conclusion = await self._read(vcenter, observation)
