@@ -1,4 +1,4 @@
-"""What traces cost a process, in microseconds of CPU: for one statement that is observed, sent and processed, and one object.
+"""What traces cost a process, in microseconds of CPU: one statement observed, sent and processed, and one object.
 
 Switched off, and switched on with an exporter that throws everything away, taking turns; then as a share of what the
 same statement costs on the in-process bus, which is the cheapest that it can be carried.
