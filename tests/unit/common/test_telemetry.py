@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,3 +102,23 @@ def test_people_get_text(capfd: pytest.CaptureFixture[str]) -> None:
     assert "objects=3" in text
     with pytest.raises(ValueError, match="line 1"):
         json.loads(text)
+
+
+SAYS = """
+from vcenter_operator.common import telemetry
+telemetry.configure()
+telemetry.logger("t").info("seen", vcenter="vc-a-0")
+"""
+
+
+def test_people_on_a_terminal_get_text_and_everybody_else_json() -> None:
+    told = subprocess.run([sys.executable, "-c", SAYS], stderr=subprocess.PIPE, text=True, check=True).stderr
+    assert json.loads(told)["vcenter"] == "vc-a-0"
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "wb", buffering=0) as terminal:
+        subprocess.run([sys.executable, "-c", SAYS], stderr=terminal, check=True)
+        shown = screen.read(4096).decode()
+    assert "seen" in shown
+    assert "vc-a-0" in shown
+    assert "{" not in shown
