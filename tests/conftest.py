@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARKERS = (
     "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, bind, vcsim, kubernetes, "
-    "otelcol; with control, servers of our own that may be killed",
+    "otelcol, prometheus; with control, servers of our own that may be killed",
 )
 
 

@@ -24,8 +24,9 @@ from tests.stack.process import Watchdog
 if TYPE_CHECKING:
     from tests.stack import bind as bind_server
     from tests.stack import dns as dns_server
+    from tests.stack import prometheus as prometheus_server
 
-SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes", "otelcol")
+SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes", "otelcol", "prometheus")
 REPLACED_BY: dict[str, str | None] = {
     "rabbitmq": "VCO_TEST_AMQP_URL",
     "dns": "VCO_TEST_DNS",
@@ -33,6 +34,7 @@ REPLACED_BY: dict[str, str | None] = {
     "vcsim": "VCO_TEST_VCENTERS",
     "kubernetes": "VCO_TEST_KUBECONFIG",
     "otelcol": None,
+    "prometheus": None,
 }
 
 
@@ -118,6 +120,10 @@ class Stack:
         if kind == "otelcol":
             otelcol_server.install(self.say)
             return otelcol_server.version(), otelcol_server.OtelCollector.source
+        if kind == "prometheus":
+            from tests.stack import prometheus as prometheus_server
+
+            return prometheus_server.install(self.say).version, "Debian package"
         binaries = kubernetes_server.install(self.say)
         return f"{binaries.version} (etcd {binaries.etcd_version})", binaries.source
 
@@ -223,6 +229,14 @@ class Stack:
         """An OpenTelemetry Collector."""
         collector = otelcol_server.OtelCollector(otelcol_server.install(self.say), self._new("otelcol"))
         return self._start("otelcol", "OpenTelemetry Collector", collector)
+
+    def start_prometheus(self, configuration: Path) -> prometheus_server.Prometheus:
+        """A Prometheus that does what is in the configuration file."""
+        from tests.stack import prometheus as prometheus_server
+
+        installation = prometheus_server.install(self.say)
+        server = prometheus_server.Prometheus(installation, self._new("prometheus"), configuration)
+        return self._start("prometheus", "Prometheus", server)
 
     @property
     def vcenter_username(self) -> str:
