@@ -238,6 +238,12 @@ class Stack:
         server = prometheus_server.Prometheus(installation, self._new("prometheus"), configuration)
         return self._start("prometheus", "Prometheus", server)
 
+    def promtool(self, *arguments: str | Path) -> str:
+        """What ``promtool`` prints; a StackError with it when it finds something wrong."""
+        from tests.stack import prometheus as prometheus_server
+
+        return prometheus_server.promtool(prometheus_server.install(self.say), *arguments)
+
     @property
     def vcenter_username(self) -> str:
         """The account of the vCenters, as the operator's Secret should have it."""

@@ -1,0 +1,93 @@
+"""The alerts are sound, fire when they should and not otherwise, ask for what there is, and each has a runbook."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import monitoring
+from tests.stack import Stack, StackError
+
+pytestmark = pytest.mark.needs("prometheus")
+ALERTS = monitoring.alerts()
+
+
+def test_promtool_takes_the_rules(stack: Stack) -> None:
+    assert f"{len(ALERTS)} rules found" in stack.promtool("check", "rules", monitoring.ALERTS)
+
+
+def test_each_fires_where_it_should_and_nowhere_else(stack: Stack) -> None:
+    stack.promtool("test", "rules", monitoring.ALERTS_TEST)
+
+
+def test_promtool_notices_an_alert_that_does_not_fire(stack: Stack, tmp_path: Any) -> None:
+    quiet = monitoring.ALERTS.read_text().replace('vcenter_operator_objects{state="held"}) > 0', "vector(0)) > 0")
+    (tmp_path / "alerts.yaml").write_text(quiet)
+    written = yaml.safe_load(monitoring.ALERTS_TEST.read_text())
+    written["tests"] = [test for test in written["tests"] if "VCenterOperatorDeletionsHeld" in str(test)]
+    (tmp_path / "alerts_test.yaml").write_text(yaml.safe_dump(written))
+    with pytest.raises(StackError, match="VCenterOperatorDeletionsHeld"):
+        stack.promtool("test", "rules", tmp_path / "alerts_test.yaml")
+
+
+def cases(alert: str) -> list[dict[str, Any]]:
+    """The moments at which a promtool test asks whether it fires."""
+    tests = yaml.safe_load(monitoring.ALERTS_TEST.read_text())["tests"]
+    asked = [case for test in tests for case in test["promql_expr_test"]]
+    named = f'alertname="{alert}"'
+    return [case for case in asked if named in case["expr"] or named in str(case["exp_samples"])]
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_has_a_case_in_which_it_fires_and_one_in_which_it_must_not(alert: str) -> None:
+    of_it = cases(alert)
+    # Absence is told of the whole of it: the case in which it does not fire asks for any alert.
+    quiet = [case for case in of_it if not case["exp_samples"]] or alert == "VCenterOperatorAbsent"
+    assert quiet
+    assert [case for case in of_it if case["exp_samples"]]
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_asks_for_what_is_served(alert: str) -> None:
+    check(ALERTS[alert]["expr"])
+
+
+def check(expression: str) -> None:
+    """Every metric, label and value of an expression stands in docs/metrics.md."""
+    served = monitoring.served()
+    known = set(monitoring.OF_THE_TARGET)
+    for metric, labels in monitoring.selectors(expression):
+        if metric.startswith("process_"):
+            continue
+        assert metric in served, f"{metric} is not served"
+        known |= served[metric]
+        for label, wanted in labels.items():
+            assert label in served[metric] | monitoring.OF_THE_TARGET, f"{metric} has no label {label}"
+            allowed = monitoring.values(label, metric)
+            assert allowed is None or set(wanted) <= allowed, f"{metric}: {label} is never {wanted}"
+    assert monitoring.grouping(expression) <= known
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_says_what_is_the_matter_and_where_to_read_on(alert: str) -> None:
+    rule = ALERTS[alert]
+    assert rule["labels"] in ({"severity": "critical"}, {"severity": "warning"})
+    notes = rule["annotations"]
+    assert notes.keys() == {"summary", "description", "runbook_url"}
+    assert notes["runbook_url"] == f"docs/runbooks.md#{alert.lower()}"
+    named = set(re.findall(r"\$labels\.(\w+)", f"{notes['summary']} {notes['description']}"))
+    firing = [str(sample["labels"]) for case in cases(alert) for sample in case["exp_samples"]]
+    assert all(f"{label}=" in labels for label in named for labels in firing if "ALERTS" in labels), named
+
+
+def test_runbooks_and_alerts_are_the_same() -> None:
+    text = monitoring.RUNBOOKS.read_text()
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert [section.splitlines()[0] for section in sections] == list(ALERTS)
+    for section in sections:
+        name, _, body = section.partition("\n")
+        assert body.strip().startswith(f"*{ALERTS[name]['labels']['severity']}.* **Means:**"), name
+        assert all(part in body for part in ("**See:**", "**Do:**", "**Don't**")), name
