@@ -8,7 +8,7 @@ PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
 SOURCES := libs services tests bench examples
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit histories chaos lint format lock clean
+.PHONY: help venv demo test unit histories chaos lint format picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ format: $(VENV)/.dev ## formats the code
 bench-%: $(VENV)/.dev ## a benchmark, e.g. make bench-cold
 	$(BIN)/python -m bench.$*
 
+picture: $(VENV)/.dev ## an incident on real servers, and what the dashboard shows of it, drawn into docs/dashboard.png
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/picture.txt
+	@$(BIN)/python -m tests.stack install
+	$(BIN)/python -m bench.picture
+
 lock: $(VENV)/.dev ## resolves the dependencies anew into requirements/*.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(PROJECTS) \
 		$(foreach name,common discovery collector renderer applier,--no-emit-package vcenter-operator-$(name)) \
@@ -66,6 +71,8 @@ lock: $(VENV)/.dev ## resolves the dependencies anew into requirements/*.txt
 		-c requirements/runtime.txt -o requirements/build.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in \
 		-c requirements/runtime.txt -c requirements/build.txt -c requirements/traces.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/picture.in \
+		-c requirements/runtime.txt -c requirements/dev.txt -o requirements/picture.txt
 
 clean: ## removes the virtual environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ ALERTS = ROOT / "deploy" / "monitoring" / "alerts.yaml"
 ALERTS_TEST = ALERTS.with_name("alerts_test.yaml")
 DASHBOARD = ALERTS.with_name("dashboard.json")
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
+DOCS = ROOT / "docs" / "monitoring.md"
 METRICS = ROOT / "docs" / "metrics.md"
 OF_THE_TARGET = {"namespace", "job", "instance"}
 """Labels that Prometheus adds to every series."""
@@ -26,6 +27,10 @@ class Selector(NamedTuple):
 
     metric: str
     labels: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        asked = ", ".join(f'{label}=~"{"|".join(values)}"' for label, values in self.labels.items() if values)
+        return f"{self.metric}{{{asked}}}"
 
 
 def alerts() -> dict[str, dict[str, Any]]:
@@ -39,7 +44,7 @@ def panels() -> list[dict[str, Any]]:
     return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
 
 
-def expressions(panel: dict[str, Any]) -> list[str]:
+def expressions(panel: Mapping[str, Any]) -> list[str]:
     """What a panel asks, with everything chosen in the dashboard's variables."""
     found = []
     for target in panel["targets"]:

@@ -91,3 +91,24 @@ def test_runbooks_and_alerts_are_the_same() -> None:
         name, _, body = section.partition("\n")
         assert body.strip().startswith(f"*{ALERTS[name]['labels']['severity']}.* **Means:**"), name
         assert all(part in body for part in ("**See:**", "**Do:**", "**Don't**")), name
+
+
+def test_the_configuration_in_the_docs_is_one(stack: Stack, tmp_path: Any) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", monitoring.DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    (configuration,) = (block for block in blocks if "scrape_configs" in block)
+    # Debian's Prometheus is built without Kubernetes.
+    here = configuration.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: [{targets: ['localhost']}]")
+    assert here != configuration
+    (tmp_path / "prometheus.yaml").write_text(here)
+    (tmp_path / "alerts.yaml").write_text(monitoring.ALERTS.read_text())
+    stack.promtool("check", "config", tmp_path / "prometheus.yaml")
+
+
+def test_the_docs_list_every_alert_by_its_severity() -> None:
+    parts = re.split(r"^\| (critical|warning) \| \|$", monitoring.DOCS.read_text(), flags=re.MULTILINE)
+    listed: dict[str, str] = {}
+    for severity, part in zip(parts[1::2], parts[2::2], strict=True):
+        rows = re.match(r"\n(\|.*\n)+", part)
+        assert rows is not None
+        listed |= dict.fromkeys(re.findall(r"`(VCenterOperator\w+)`", rows[0]), severity)
+    assert listed == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
