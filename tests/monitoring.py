@@ -1,4 +1,4 @@
-"""What is deployed to watch the operator, as tests read it: alerts, dashboard, and the table of metrics."""
+"""What is deployed to watch the operator, as tests read it: alerts and dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ ALERTS_TEST = ALERTS.with_name("alerts_test.yaml")
 DASHBOARD = ALERTS.with_name("dashboard.json")
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
 DOCS = ROOT / "docs" / "monitoring.md"
-METRICS = ROOT / "docs" / "metrics.md"
 OF_THE_TARGET = {"namespace", "job", "instance"}
 """Labels that Prometheus adds to every series."""
 VARIABLES = {"$namespace": ".*", "$vcenter": ".*", "$__rate_interval": "5m"}
@@ -67,23 +66,3 @@ def grouping(expression: str) -> set[str]:
     """The labels that an expression groups or joins by."""
     lists = re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
     return {label.strip() for each in lists for label in each.split(",")}
-
-
-def served() -> dict[str, set[str]]:
-    """Every series of docs/metrics.md with its labels; a histogram is three."""
-    found: dict[str, set[str]] = {}
-    for name, kind, labels in re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", METRICS.read_text(), re.MULTILINE):
-        its = set(re.findall(r"`(\w+)`", labels))
-        names = {f"{name}_bucket": its | {"le"}, f"{name}_sum": its, f"{name}_count": its}
-        found |= names if kind == "histogram" else {name: its}
-    return found
-
-
-def values(label: str, metric: str) -> set[str] | None:
-    """The values that a label of a metric may have, as docs/metrics.md bounds it; None: hosts, versions."""
-    name = re.sub(r"^vcenter_operator_|_bucket$", "", metric)
-    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|$", METRICS.read_text(), re.MULTILINE)
-    for its, of, listed in rows:
-        if its == label and (not of.strip() or f"`{name}`" in of):
-            return set(re.findall(r"`([\w ]+)`", listed))
-    return None

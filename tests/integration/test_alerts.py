@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests import monitoring
+from tests.metrics import bounds, documented
 from tests.stack import Stack, StackError
 
 pytestmark = pytest.mark.needs("prometheus")
@@ -57,17 +58,18 @@ def test_each_asks_for_what_is_served(alert: str) -> None:
 
 def check(expression: str) -> None:
     """Every metric, label and value of an expression stands in docs/metrics.md."""
-    served = monitoring.served()
+    table, allowed = documented(), bounds()
     known = set(monitoring.OF_THE_TARGET)
     for metric, labels in monitoring.selectors(expression):
         if metric.startswith("process_"):
             continue
-        assert metric in served, f"{metric} is not served"
-        known |= served[metric]
+        row = table[metric.removesuffix("_bucket")]
+        assert metric.endswith("_bucket") == (row.kind == "histogram")
+        known |= row.labels | ({"le"} if row.kind == "histogram" else set())
+        assert labels.keys() <= row.labels | monitoring.OF_THE_TARGET, f"{metric} has no such label: {labels}"
         for label, wanted in labels.items():
-            assert label in served[metric] | monitoring.OF_THE_TARGET, f"{metric} has no label {label}"
-            allowed = monitoring.values(label, metric)
-            assert allowed is None or set(wanted) <= allowed, f"{metric}: {label} is never {wanted}"
+            values = allowed.get((row.name, label)) or allowed.get(("", label), frozenset())
+            assert set(wanted) <= values, f"{metric}: {label} is never {wanted}"
     assert monitoring.grouping(expression) <= known
 
 
