@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PACKAGES := libs/common services/discovery services/collector services/renderer services/applier libs/command
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
-SOURCES := libs services tests bench examples
+SOURCES := libs services tests bench examples docs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit histories chaos lint format picture lock clean
+.PHONY: help venv demo docs wheels test unit histories chaos lint format picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,13 @@ venv: $(VENV)/.dev ## the virtual environment with everything for developing
 
 demo: $(VENV)/.runtime ## the main job on the embedded adapters: no server needed, only Python
 	@$(BIN)/python -m examples.demo
+
+docs: $(VENV)/.dev ## the pages that follow from the code: configuration, the messages' schema
+	@$(BIN)/python -m docs.generator
+
+wheels: $(VENV)/.runtime ## the packages as wheels, in dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(PACKAGES)
+	@ls dist/*.whl
 
 test: $(VENV)/.dev ## every test, against the real servers, which it installs or builds and starts by itself
 	@$(BIN)/python -m tests.stack install

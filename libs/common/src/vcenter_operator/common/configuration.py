@@ -18,15 +18,11 @@ from vcenter_operator.common import thumbprints
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.masterpassword import derive_password, user_key
 from vcenter_operator.common.sealing import Keyring, canonical, derived_key
+from vcenter_operator.common.secretkeys import SECRET_KEYS
 
 SECRET_NAME = "vcenter-operator"  # noqa: S105 - the name of the resource, not a secret
-OWN_SECRETS = frozenset(
-    {"password", "tsig_key", "bus_key", "bus_key_previous", "bus_url", "role_id", "secret_id", "ad_ttu_password"}
-)
-"""Keys of the Secret that no template sees (contract: kept out of the context).
-
-The last three are credentials of the deployed operator's for Vault and Active Directory, which may still stand there.
-"""
+OWN_SECRETS = frozenset(key.name for key in SECRET_KEYS if key.hidden)
+"""Keys of the Secret that no template sees."""
 
 _RAW = frozenset({"username", "password"})
 _BUS_KEY_BYTES = 16

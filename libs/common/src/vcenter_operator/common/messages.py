@@ -22,6 +22,7 @@ from pydantic import (
     PrivateAttr,
     Strict,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -74,7 +75,11 @@ def _not_negative(revision: Revision) -> Revision:
 
 Host = Annotated[str, StringConstraints(pattern=rf"^{DNS_NAME}$", max_length=253)]
 Position = Annotated[int, Field(ge=0)]
-Minted = Annotated[Revision, AfterValidator(_not_negative)]
+Minted = Annotated[
+    Revision,
+    AfterValidator(_not_negative),
+    WithJsonSchema({"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2}),
+]
 Several = Annotated[tuple[T, ...], Strict(False)]
 """Msgpack knows arrays, and gives lists."""
 Reason = Annotated[str, AfterValidator(as_reason)]
@@ -85,7 +90,7 @@ UnitKey = Annotated[Unit, _parsed(Unit), PlainSerializer(str, return_type=str)]
 class Fact(BaseModel):
     """Base of everything that is sent or recorded: immutable, validated, nothing unknown accepted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Sent(Fact):
@@ -266,9 +271,10 @@ class Inventory(Statement):
 
 
 class Provenance(Sent):
-    """All that a ManifestDelta was made from. `templates`, `cells` and `config` are positions in the respective
+    """All that a ManifestDelta was made from.
 
-    watch (resourceVersions): they grow with every change that the renderer has seen, deletions included.
+    `templates`, `cells` and `config` are positions in the respective watch (resourceVersions): they grow with every
+    change that the renderer has seen, deletions included.
     """
 
     zone: ZoneSource
@@ -349,7 +355,8 @@ class ManifestDelta(Statement):
     rollouts: dict[str, Rollout] = Field(default_factory=dict)
     """Templates, `<namespace>/<name>`, that are rolled out step by step."""
     manifests: dict[ObjectKey, bytes] = Field(default_factory=dict)
-    """Sealed manifests (see `sealing`); an index entry without one here, and not held already, is asked for."""
+    """Sealed manifests (see `sealing`), in which is what the schema `Manifest` describes; an index entry without one
+    here, and not held already, is asked for."""
 
     @model_validator(mode="after")
     def _manifests_are_indexed(self) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import faulthandler
 import signal
@@ -21,6 +20,7 @@ from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.common.serving import served
 from vcenter_operator.common.settings import PREFIX, Settings
+from vcenter_operator.common.stagehelp import parser
 from vcenter_operator.common.telemetry import configure, logger
 
 log = logger(__name__)
@@ -32,8 +32,6 @@ EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 2
 """Exit codes: it ended, or was stopped as told; it failed, see the log; settings or Secret are wrong."""
 IN_PROCESS = "in-process"
 RABBITMQ = "rabbitmq"
-
-DRY_RUN_HELP = "change nothing; dry runs of the stages talk among themselves, beside the real ones on the same broker"
 
 _MARGIN = 3.0
 """Seconds above `stop_within` after which a process that was told to stop is ended whatever it does."""
@@ -126,18 +124,7 @@ def run(body: Callable[[], Coroutine[Any, Any, None]], settings: Callable[[], Se
 
 def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequence[str] | None = None) -> int:
     """What the command of a single stage does: on Kubernetes, over RabbitMQ. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=f"vcenter-operator-{stage}",
-        description=f"The stage {stage} of the vcenter-operator, on Kubernetes and over RabbitMQ.",
-        epilog=f"Settings are environment variables ({PREFIX}BUS, ...); the Secret 'vcenter-operator' has the rest. "
-        "KUBECONFIG counts outside a cluster.",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help=DRY_RUN_HELP,
-    )
-    dry_run: bool = parser.parse_args(argv).dry_run
+    dry_run: bool = parser(stage, settings).parse_args(argv).dry_run
 
     def loaded() -> S:
         made = settings.load()

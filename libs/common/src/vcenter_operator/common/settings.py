@@ -15,40 +15,47 @@ PREFIX = "VCENTER_OPERATOR_"
 
 
 class Settings(BaseSettings):
-    """What every stage needs. A stage's own settings extend this."""
+    """What every stage needs. A stage's own settings extend this; the docstrings are the configuration reference."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     bus: str = Field(default="amqp://guest:guest@localhost/", repr=False)
-    """AMQP URL (amqp or amqps), or `in-process`. It has a password in it."""
+    """URL of RabbitMQ (`amqp` or `amqps`), or `in-process`. The key `bus_url` of the Secret counts where this is not
+    set."""
     partitions: int = Field(default=11, ge=1, le=256)
-    """P: queues an arrow. Changing it needs a new generation. Best a prime: of names that differ in a letter and a
-    digit, the lowest bits of the CRC, which are all that a power of two takes, have few values."""
+    """Partitions an arrow. A change needs a raise of the generation. Take a prime: under powers of two, names like
+    `vc-a-0` to `vc-a-9` may all fall into one partition. With up to 100 vCenters a partition, however long a backlog
+    is, one statement on each is worked on; with more, several may be."""
     generation: int = Field(default=1, ge=1)
-    """Generation of the topology, part of every queue's name."""
+    """Generation of the topology, part of every queue's name. The same for all stages, as is the number of
+    partitions."""
     heartbeat: int = Field(default=10, ge=1, le=300)
     """Seconds: a replica that is silent for longer than this loses its partitions within twice the time."""
     bus_ca: Path | None = None
-    """CA bundle for amqps; None: the system's."""
+    """CA bundle (PEM) for `amqps`; none: the system's."""
     bus_certificate: Path | None = None
-    """Client certificate for amqps (PEM); where the URL names no user it is the login."""
+    """Client certificate (PEM) for `amqps`; where the URL names no user it is the login."""
     bus_certificate_key: Path | None = None
-    """Its private key; None: it is in the same file."""
+    """Its private key; none: it is in the same file."""
     repeat_every: float = Field(default=300.0, gt=0)
     """Seconds between two repetitions of the current statements."""
     stop_within: float = Field(default=5.0, gt=0)
     """Seconds that a stage has for finishing what it holds when it is told to stop."""
     probe_port: int | None = Field(default=None, ge=1, le=65535)
-    """Where `/healthz`, `/readyz`, `/metrics` and `/log-level` are served; None: nowhere."""
+    """Where `/healthz`, `/readyz`, `/metrics` and `/log-level` are served; none: nowhere."""
     probe_every: float = Field(default=15.0, gt=0)
     """Seconds without a message after which a partition is probed; twice that without an answer is not healthy."""
     namespace: str | None = None
-    """Own namespace; None: the service account's, or `monsoon3` outside the cluster."""
+    """Own namespace; none: the service account's, or `monsoon3` outside a cluster."""
     service_domain: str | None = Field(default=None, validation_alias="SERVICE_DOMAIN")
-    """The zone to look in; None: as the contract says."""
+    """The zone to look in; none: the last search domain of `resolv.conf`, or `cc.<region>.cloud.sap` outside a
+     cluster."""
     log_level: Level = Field(default="INFO", validation_alias="LOG_LEVEL")
     """The level at the start; it can be changed while the process runs (see `serving`)."""
     log_format: Literal["auto", "json", "text"] = "auto"
+    """`auto`: text on a terminal, JSON elsewhere."""
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -62,13 +69,13 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
-            raise ConfigurationError(f"{cls._variable(name)}: {first['msg']}") from None
+            raise ConfigurationError(f"{cls.variable(name)}: {first['msg']}") from None
         except SettingsError as error:
             name = next((field for field in cls.model_fields if f'"{field}"' in str(error)), "settings")
-            raise ConfigurationError(f"{cls._variable(name)}: expected JSON") from None
+            raise ConfigurationError(f"{cls.variable(name)}: expected JSON") from None
 
     @classmethod
-    def _variable(cls, name: str) -> str:
+    def variable(cls, name: str) -> str:
         """The environment variable of a field, given its name or its alias."""
         field = cls.model_fields.get(name)
         alias = field.validation_alias if field else None

@@ -32,7 +32,7 @@ it would do without them is what they forbid.
 """
 
 _SAID = object()
-_KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in (DnsChange, Inventory, ManifestDelta, ResyncRequest)}
+KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in (DnsChange, Inventory, ManifestDelta, ResyncRequest)}
 
 
 def encode(message: Statement | ResyncRequest) -> bytes:
@@ -80,7 +80,7 @@ def decode(data: bytes) -> Statement | ResyncRequest:
         raise NewerSchema(f"schema {schema} is newer than {SCHEMA}, the latest known here: upgrade, then put it back")
     if not isinstance(kind, str):
         raise MalformedMessage("field 'kind' is missing or not a name")
-    message_type = _KINDS.get(kind)
+    message_type = KINDS.get(kind)
     if message_type is None:
         raise MalformedMessage(f"unknown kind of message {kind!r:.60}")
     try:

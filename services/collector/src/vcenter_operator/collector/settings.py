@@ -22,8 +22,9 @@ class CollectorSettings(Settings):
     The deployed operator's convention is `production(bb[0-9]+)`."""
 
     vcenter_port: int = Field(default=443, ge=1, le=65535)
+    """Where vCenters answer."""
     vcenter_ca: FilePath | None = None
-    """Bundle (PEM) of the CAs that sign the vCenters' certificates; None: the system's."""
+    """Bundle (PEM) of the CAs that sign the vCenters' certificates; none: the system's."""
     vcenter_thumbprints: Mapping[str, frozenset[str]] = Field(default_factory=dict)
     """FQDN of a vCenter to the SHA-256 thumbprint of its certificate, or a list of them: they take the place of the
     CAs for that vCenter. JSON. What the Secret's key `vcenter_thumbprints` says of a vCenter goes before it."""
@@ -31,13 +32,13 @@ class CollectorSettings(Settings):
     """True: certificates of vCenters are not verified, but those of vCenters with a thumbprint. Passwords can then be
     had by whoever sits in between."""
     vcenter_connect_timeout: float = Field(default=10.0, gt=0)
-    """Seconds for connecting to one address, TLS included."""
+    """Seconds for connecting to one address, TLS included, and for a greeting."""
     vcenter_read_timeout: float = Field(default=60.0, gt=0)
     """Seconds that a vCenter may take to answer a call."""
     vcenter_wait: int = Field(default=60, ge=1, le=600)
     """Seconds after which a vCenter that has no change to report says so: a hung one is noticed a little later."""
     snapshot_every: float = Field(default=300.0, gt=0)
-    """Seconds between two readings of a vCenter that reports no change: the net under its reports."""
+    """Seconds between two readings of a vCenter that reports no change, and after which what reports is made anew."""
     retry_longest: float = Field(default=60.0, gt=0)
     """Seconds between two attempts at a vCenter that fails, at most."""
     login_retry: float = Field(default=30.0, gt=0)

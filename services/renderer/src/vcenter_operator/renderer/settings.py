@@ -10,7 +10,7 @@ from vcenter_operator.renderer.core.policy import MAX_OUTPUT, Policy
 
 
 class RendererSettings(ManifestSettings):
-    """What the renderer needs beside what every stage does."""
+    """What the renderer needs beyond what every stage does."""
 
     render_seconds: float = Field(default=2.0, gt=0, le=60)
     """CPU seconds that a template may take for one unit."""

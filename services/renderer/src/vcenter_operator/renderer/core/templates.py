@@ -20,6 +20,8 @@ _DELIMITERS = frozenset(f"{kind}_{end}_string" for kind in ("block", "variable",
 _PREFIXES = frozenset({"line_statement_prefix", "line_comment_prefix"})
 _SWITCHES = frozenset({"trim_blocks", "lstrip_blocks", "keep_trailing_newline", "autoescape"})
 _NEWLINES = ("\n", "\r\n", "\r")
+JINJA2_OPTIONS = _DELIMITERS | _PREFIXES | _SWITCHES | {"newline_sequence"}
+"""What `options.jinja2_options` may set of the template's own Jinja2 environment."""
 _OF_THE_OPERATOR = frozenset({"uses-service-user", "use-ini-password"})
 _STOCK = Environment(autoescape=False)  # noqa: S701 - it renders nothing: it knows what attributes there are
 
@@ -163,7 +165,7 @@ def _environment_options(options: Any, problems: list[str]) -> tuple[dict[str, A
         if not isinstance(stated[key], bool)
     ]
     for key, value in stated.items():
-        if key in _DELIMITERS | _PREFIXES | _SWITCHES or key == "newline_sequence":
+        if key in JINJA2_OPTIONS:
             if wrong := _wrong_value(key, value):
                 problems.append(f"options.jinja2_options.{key} {wrong}")
             allowed[key] = bool(value) if key in _SWITCHES else value  # as Jinja2 takes it
