@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +13,21 @@ import typer
 from vcenter_operator.command import approving, leftovers, pipeline, preview, topology
 from vcenter_operator.command.diff import command as diffing
 from vcenter_operator.command.diff.collecting import Scope
+from vcenter_operator.command.manual import epilog
 from vcenter_operator.command.messages import cli as messages
 from vcenter_operator.command.status.command import Format, Wish, status
 from vcenter_operator.common import process, telemetry
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.settings import Settings
+from vcenter_operator.common.stagehelp import DOES
 
 app = typer.Typer(
     name="vcenter-operator",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Keeps the OpenStack agents of every vSphere cluster right: finds vCenters in DNS, collects their inventory, "
     "renders the teams' VCenterTemplates and applies the difference to Kubernetes.\n\n"
     "Start with `render` to see what your templates yield, then `diff` against a region.\n\n"
@@ -66,7 +70,22 @@ BrokerUrl = Annotated[
 ]
 
 
-@app.command()
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vcenter-operator {version('vcenter-operator')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """See the help of the app."""
+
+
+@app.command(epilog=epilog("run", serves=True))
 def run(
     dry_run: DryRun = False,
     bus: BusUrl = None,
@@ -92,16 +111,15 @@ def _stage_command(stage: Stage, does: str) -> None:
         _serve([stage], dry_run, bus, _files(site, templates, output))
 
     command.__doc__ = f"Run only the {stage}: {does}."
-    app.command(stage.value, rich_help_panel="One stage, with the others elsewhere on the same RabbitMQ")(command)
+    panel = "One stage, with the others elsewhere on the same RabbitMQ"
+    app.command(stage.value, rich_help_panel=panel, epilog=epilog(stage.value, serves=True))(command)
 
 
-_stage_command(Stage.DISCOVERY, "finds vCenters in the DNS zone and states each one present or gone")
-_stage_command(Stage.COLLECTOR, "collects the inventory of each vCenter")
-_stage_command(Stage.RENDERER, "renders the templates for each vCenter, availability zone and cluster")
-_stage_command(Stage.APPLIER, "plans and applies the difference to Kubernetes")
+for each, does in DOES.items():
+    _stage_command(each, does)
 
 
-@app.command()
+@app.command(epilog=epilog("render", offline=True))
 def render(
     site: Annotated[Path, typer.Option(help=SITE_HELP, **A_FILE)],
     templates: Annotated[Path, typer.Option(help=TEMPLATES_HELP, **A_FOLDER)],
@@ -112,12 +130,14 @@ def render(
     """Show what templates yield for a site, offline: for template authors.
 
     Manifests go to standard output (or --output), what failed to standard error, with template, scope, cluster and
-    line. Exit code 1 when anything failed.
+    line.
+
+    Exit codes: 0 everything could be rendered; 1 something could not; 2 a file, the Secret or a setting is wrong.
     """
     raise typer.Exit(preview.render(site, templates, output))
 
 
-@app.command("status")
+@app.command("status", epilog=epilog("status"))
 def status_command(
     vcenter: Annotated[str | None, typer.Option(help="Everything about one: its FQDN, or the first label.")] = None,
     output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for scripts.")] = Format.TABLE,
@@ -142,7 +162,7 @@ def status_command(
     raise typer.Exit(asyncio.run(status(settings, wish)))
 
 
-@app.command("diff")
+@app.command("diff", epilog=epilog("diff"))
 def diff_command(
     vcenter: Annotated[str | None, typer.Option(help="Only this one: its FQDN, or the first label.")] = None,
     template: Annotated[
@@ -171,7 +191,7 @@ def diff_command(
     raise typer.Exit(diffing.diff(diffing.Wish(Scope(vcenter, template), files, timeout)))
 
 
-@app.command("approve")
+@app.command("approve", epilog=epilog("approve"))
 def approve_command(
     vcenter: Annotated[str, typer.Argument(help="Its FQDN, or the first label.", metavar="VCENTER")],
     plan: Annotated[
@@ -191,7 +211,7 @@ def approve_command(
     raise typer.Exit(asyncio.run(approving.approve(settings, vcenter, plan, lambda text: yes or typer.confirm(text))))
 
 
-@app.command("leftovers")
+@app.command("leftovers", epilog=epilog("leftovers"))
 def leftovers_command(
     namespace: Annotated[
         list[str] | None,
@@ -215,7 +235,7 @@ topology_app = typer.Typer(no_args_is_help=True, help="The exchanges and queues 
 app.add_typer(topology_app, name="topology")
 
 
-@topology_app.command("definitions")
+@topology_app.command("definitions", epilog=epilog("topology definitions"))
 def definitions_command(
     vhost: Annotated[str, typer.Option(help="The virtual host that it is for.")] = "/",
 ) -> None:
@@ -226,7 +246,7 @@ def definitions_command(
     typer.echo(topology.show(Settings.load(), vhost), nl=False)
 
 
-@topology_app.command("remove")
+@topology_app.command("remove", epilog=epilog("topology remove"))
 def remove_command(
     generation: Annotated[int, typer.Argument(help="Another one than the one in use.", min=1)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

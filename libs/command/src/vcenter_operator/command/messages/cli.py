@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vcenter_operator.command.manual import epilog
 from vcenter_operator.command.messages import exporting, looking, parked_cli, resyncing
 from vcenter_operator.command.messages import replay as replaying
 from vcenter_operator.command.messages.looking import Wish
@@ -56,7 +57,7 @@ app = typer.Typer(
 app.add_typer(parked_cli.app)
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("messages list"))
 def list_command(
     vcenter: VCenter = None,
     since: Since = None,
@@ -78,7 +79,7 @@ def list_command(
     run(looking.list_messages(wish, repeats=repeats))
 
 
-@app.command("show")
+@app.command("show", epilog=epilog("messages show"))
 def show_command(
     message: Id,
     manifests: Manifests = False,
@@ -96,7 +97,7 @@ def show_command(
     run(looking.show_message(wish, message, manifests=manifests))
 
 
-@app.command("trace")
+@app.command("trace", epilog=epilog("messages trace"))
 def trace_command(
     wanted: Annotated[
         str,
@@ -130,7 +131,7 @@ def trace_command(
     run(looking.trace(wish, wanted))
 
 
-@app.command("diff")
+@app.command("diff", epilog=epilog("messages diff"))
 def diff_command(
     first: Id,
     second: Id,
@@ -148,7 +149,7 @@ def diff_command(
     run(looking.diff_messages(wish, first, second, manifests=manifests))
 
 
-@app.command("export")
+@app.command("export", epilog=epilog("messages export"))
 def export_command(
     path: Annotated[Path, typer.Argument(help="The new file.", metavar="FILE", dir_okay=False)],
     wanted: Annotated[
@@ -191,7 +192,7 @@ def export_command(
     run(exporting.export(wish, wanted, path, with_templates=with_templates, clear=tuple(clear or ())))
 
 
-@app.command("import")
+@app.command("import", epilog=epilog("messages import", offline=True))
 def import_command(
     path: Annotated[
         Path, typer.Argument(help="A file of `messages export`.", metavar="FILE", exists=True, dir_okay=False)
@@ -210,7 +211,7 @@ def import_command(
     raise typer.Exit(exporting.unpack_file(path, folder))
 
 
-@app.command("replay")
+@app.command("replay", epilog=epilog("messages replay"))
 def replay_command(
     wanted: Annotated[
         str | None,
@@ -265,7 +266,7 @@ def replay_command(
     )
 
 
-@app.command("resync")
+@app.command("resync", epilog=epilog("messages resync"))
 def resync_command(
     vcenter: Annotated[str, typer.Argument(help="Its FQDN, or the first label.", metavar="VCENTER")],
     stages: Annotated[

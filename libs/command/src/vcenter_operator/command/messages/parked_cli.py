@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vcenter_operator.command.manual import epilog
 from vcenter_operator.command.messages import parked
 from vcenter_operator.command.messages.looking import Wish
 from vcenter_operator.command.messages.options import (
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("messages parked list"))
 def parked_list_command(stage: ByStage = None, output: Output = Format.TABLE, bus: BusUrl = None) -> None:
     """List what is parked, oldest first.
 
@@ -41,7 +42,7 @@ def parked_list_command(stage: ByStage = None, output: Output = Format.TABLE, bu
     run(parked.list_parked(Wish(access_to(bus), Selection(stage=stage), output)))
 
 
-@app.command("show")
+@app.command("show", epilog=epilog("messages parked show"))
 def parked_show_command(
     message: Id,
     output: Document = Format.YAML,
@@ -54,7 +55,7 @@ def parked_show_command(
     run(parked.show_parked(Wish(access_to(bus), Selection(), output), message))
 
 
-@app.command("retry")
+@app.command("retry", epilog=epilog("messages parked retry"))
 def parked_retry_command(
     message: Id,
     yes: Yes = False,
@@ -75,7 +76,7 @@ def parked_retry_command(
     run(parked.retry_parked(Wish(access, Selection()), message, asking(yes)))
 
 
-@app.command("drop")
+@app.command("drop", epilog=epilog("messages parked drop"))
 def parked_drop_command(
     messages: Annotated[list[str], typer.Argument(help="The beginnings of their ids.", metavar="ID...")],
     yes: Yes = False,
