@@ -1,4 +1,4 @@
-"""docs/walkthrough-incident.md, as it is written: its commands are run, and say what stands there."""
+"""Pages with `console` blocks, as they are written: their commands are run, and say what stands there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import pytest
 pytestmark = pytest.mark.needs("rabbitmq")
 
 ROOT = Path(__file__).parents[2]
-WALKTHROUGH = ROOT / "docs" / "walkthrough-incident.md"
+WALKED = tuple(ROOT / "docs" / name for name in ("walkthrough-incident.md", "templates.md", "first-steps.md"))
 DONE = "--- done with exit code "
 OTHER_EACH_TIME = {
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}": "TIME",
@@ -34,10 +35,10 @@ class Step(NamedTuple):
     says: list[str]
 
 
-def steps() -> list[Step]:
+def steps(page: Path) -> list[Step]:
     """The `console` blocks: a command follows `$ `, a line that ends with a backslash goes on."""
     found: list[Step] = []
-    for block in re.findall(r"^```console\n(.*?)^```", WALKTHROUGH.read_text(), re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         goes_on = False
         for line in block.splitlines():
             if goes_on:
@@ -75,10 +76,11 @@ def missing(says: list[str], said: list[str]) -> str | None:
 
 
 @pytest.mark.timeout(240)
-def test_the_walkthrough_says_what_happens(amqp_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", WALKED, ids=lambda page: page.stem)
+def test_a_page_says_what_happens(page: Path, amqp_url: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    found = steps()
-    assert len(found) > 8
+    found = steps(page)
+    assert len(found) >= 5
     script = "".join(f"{step.command}\necho '{DONE}'$?\n" for step in found)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("VCENTER_OPERATOR_")}
     environment = {
@@ -94,7 +96,8 @@ def test_the_walkthrough_says_what_happens(amqp_url: str, tmp_path: Path) -> Non
     try:
         output, _ = process.communicate(timeout=180)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a page that leaves nothing running
+            os.killpg(process.pid, signal.SIGKILL)
     said = re.split(rf"^{DONE}\d+\n", output, flags=re.MULTILINE)
     assert len(said) == len(found) + 1, output
     for step, text in zip(found, said, strict=False):

@@ -1,0 +1,56 @@
+"""The command lines that stand in the documentation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.unit.docs.markdown import PAGES, ROOT, blocks, prose
+
+PROGRAMS = frozenset({
+    "vcenter-operator", *(f"vcenter-operator-{stage}" for stage in ("discovery", "collector", "renderer", "applier")),
+    "make", "kubectl", "helm", "docker", "docker-compose", "rabbitmqctl", "openssl", "pip", "git", "promtool", "curl",
+})  # fmt: skip
+"""A line or a code span that begins with one of these is a command."""
+
+
+class CommandLine(NamedTuple):
+    """One command, without what it is piped into."""
+
+    where: str
+    text: str
+
+    @property
+    def program(self) -> str:
+        return self.text.split()[0]
+
+
+def in_blocks() -> Iterator[CommandLine]:
+    """Of `shell` and `console` blocks; `$ ` begins a command in any block."""
+    for page in PAGES:
+        for block in blocks(page):
+            lines = re.sub(r" *\\\n *", " ", block.text).splitlines()
+            for line in lines:
+                shown = line.startswith("$ ")
+                if shown or block.language == "shell":
+                    yield from commands(str(block), line.removeprefix("$ "))
+
+
+def in_prose() -> Iterator[CommandLine]:
+    """Code spans that begin with a program and go on."""
+    for page in PAGES:
+        for span in re.findall(r"`([^`]+)`", prose(page)):
+            words = span.split()
+            if len(words) > 1 and words[0] in PROGRAMS:
+                yield from commands(str(page.relative_to(ROOT)), " ".join(words).replace("\\|", "|"))
+
+
+def commands(where: str, line: str) -> Iterator[CommandLine]:
+    """Those of one line: comments, redirections, assignments and shell keywords left out."""
+    line = re.sub(r"(^|\s)#.*$", "", line)
+    for part in re.split(r"\s(?:\||&&|;|&)(?:\s|$)|;(?:\s|$)", line):
+        text = re.sub(r"\s+\d?>\S*( \S+)?$|\s*<\s*/dev/null.*$", "", part.strip())
+        text = re.sub(r"^(?:(?:until|do|then|if|while|sudo|time)\s+|[A-Z_]+=(?:\"[^\"]*\"|\S*)\s*)+", "", text)
+        if text and text not in ("done", "fi"):
+            yield CommandLine(where, text)
