@@ -8,7 +8,7 @@ PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
 SOURCES := libs services tests bench examples docs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo docs wheels test unit histories chaos lint format picture lock clean
+.PHONY: help venv demo region docs wheels test unit histories chaos lint format picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ venv: $(VENV)/.dev ## the virtual environment with everything for developing
 
 demo: $(VENV)/.runtime ## the main job on the embedded adapters: no server needed, only Python
 	@$(BIN)/python -m examples.demo
+
+region: $(VENV)/.dev ## a region on real servers with something in it, to try the operator on, until Ctrl-C
+	@$(BIN)/python -m tests.e2e
 
 docs: $(VENV)/.dev ## the pages that follow from the code: configuration, the messages' schema
 	@$(BIN)/python -m docs.generator

@@ -27,9 +27,11 @@ class CommandLine(NamedTuple):
 
 
 def in_blocks() -> Iterator[CommandLine]:
-    """Of `shell` and `console` blocks; `$ ` begins a command in any block."""
+    """Of `shell` blocks; `$ ` begins a command in any other. Blocks of `console` are run as they stand."""
     for page in PAGES:
         for block in blocks(page):
+            if block.language == "console":
+                continue
             lines = re.sub(r" *\\\n *", " ", block.text).splitlines()
             for line in lines:
                 shown = line.startswith("$ ")
@@ -50,7 +52,7 @@ def commands(where: str, line: str) -> Iterator[CommandLine]:
     """Those of one line: comments, redirections, assignments and shell keywords left out."""
     line = re.sub(r"(^|\s)#.*$", "", line)
     for part in re.split(r"\s(?:\||&&|;|&)(?:\s|$)|;(?:\s|$)", line):
-        text = re.sub(r"\s+\d?>\S*( \S+)?$|\s*<\s*/dev/null.*$", "", part.strip())
+        text = re.sub(r"\s+\d?>\s*\S+|\s+</dev/null", "", part.strip())
         text = re.sub(r"^(?:(?:until|do|then|if|while|sudo|time)\s+|[A-Z_]+=(?:\"[^\"]*\"|\S*)\s*)+", "", text)
         if text and text not in ("done", "fi"):
             yield CommandLine(where, text)
