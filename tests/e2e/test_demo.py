@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+
+
+def flat(text: str) -> str:
+    """Without times, lines and rulers, which depend on machine and terminal."""
+    return " ".join(re.sub(r"\(\d+\.\d s\)|─+", "", text).split())
+
+
+def shown_in_the_readme() -> list[str]:
+    """The scenes that the README shows."""
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"^```text\n(1\. .*?)^```", text, re.MULTILINE | re.DOTALL)
+    scenes = [flat(scene) for scene in block.split("\n\n")]
+    assert len(scenes) == 4
+    return scenes
 
 
 def test_the_demo_shows_what_each_change_causes_ends_by_itself_and_runs_again() -> None:
@@ -30,6 +45,8 @@ def test_the_demo_shows_what_each_change_causes_ends_by_itself_and_runs_again() 
                 (0, 0, 0, 63),  # and back
             ]
         ]
+        for scene in shown_in_the_readme():
+            assert scene in flat(told.stdout)
         assert "nova-compute.yaml.j2, line 20" in told.stdout
         assert "23 held" in told.stdout
     manifests = list((ROOT / "build" / "demo" / "output").glob("[!.]*/*.yaml"))

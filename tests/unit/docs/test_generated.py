@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from docs.generator.pages import ROOT, pages
-from tests.unit.docs.markdown import rows
+from tests.unit.docs.markdown import PAGES as MARKDOWN
+from tests.unit.docs.markdown import prose, rows
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common.settings import Settings
@@ -46,3 +49,17 @@ def test_a_variable_is_told_as_people_write_it() -> None:
     assert told["BUS_CA"][1:3] == ("none", "a file")
     assert told["CLUSTER_SCOPED_KINDS"][1:3] == ("none", "")
     assert told["LOG_LEVEL"].name == "LOG_LEVEL"
+
+
+NOT_SETTINGS = {"NO_COLOR"}
+
+
+def test_no_page_speaks_of_a_setting_that_is_none() -> None:
+    there_are = {variable.name for settings in OF_A_STAGE for variable in variables(settings)}
+    short = {name.removeprefix("VCENTER_OPERATOR_") for name in there_are}
+    for page in MARKDOWN:
+        if page.is_relative_to(ROOT / "docs" / "decisions") or page.is_relative_to(ROOT / "tests"):
+            continue
+        names = re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9])(?:=[^`]*)?`", prose(page))
+        said = {name.removeprefix("VCENTER_OPERATOR_") for name in names}
+        assert said - short - NOT_SETTINGS == set(), page.name
