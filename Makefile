@@ -14,7 +14,7 @@ help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.runtime: requirements/runtime.txt $(PROJECTS)
-	@echo "Setting up $(VENV) (once)"
+	@echo "Setting up $(VENV): once, and for a minute or so"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
