@@ -53,7 +53,8 @@ def seeded(stack: Stack) -> Region:
 
 def exports(region: Region) -> list[str]:
     """What a shell needs to work on the region: `NAME=value`, quoted."""
-    variables = {**region.environment(log_format="text"), "LOG_LEVEL": "INFO"}
+    variables = region.environment(log_format="text")
+    del variables["LOG_LEVEL"]  # who says it wants to see the log of whatever command
     path = ":".join(
         str(folder) for folder in (Path(sys.executable).parent, Path(str(region.kubernetes.kubectl)).parent)
     )

@@ -52,6 +52,6 @@ def test_the_steps_on_real_servers(tmp_path: Path) -> None:
         servers.wait(30)
     assert told.returncode == 0, told.stdout + told.stderr
     assert len(re.findall(r"^# vc-.*: created by", told.stdout, re.MULTILINE)) == 24, told.stdout
-    assert re.search(r"^vc-a-0\S+ +True +ready", told.stdout, re.MULTILINE)
+    assert re.search(r"^vc-a-0\S+ +True +AsStated", told.stdout, re.MULTILINE)
     assert "ManifestDelta" in told.stdout
     assert not environment.exists()

@@ -46,7 +46,7 @@ ELSEWHERE: dict[str, str] = {
     r"rabbitmqctl import_definitions": "tests/integration/test_rabbitmq.py",
     r"rabbitmqctl change_password": "tests/integration/test_rabbitmq.py",
     r"openssl (s_client|x509|rand) ": "others' tools, as their manuals have them",
-    r"kubectl (get|delete) deployments? ": "tests/e2e/test_first_steps.py",
+    r"kubectl ((get|delete) deployments?|wait) ": "tests/e2e/test_first_steps.py",
     r"(elsewhere/bin/)?pip install|python3 -m venv|elsewhere/bin/": "tests/integration/test_packages.py",
     r"(cd|export|\.|grep|sleep) ": "the shell's own",
     r"git clone": "nothing to clone from in a test",
