@@ -44,7 +44,7 @@ def test_the_steps_on_real_servers(tmp_path: Path) -> None:
     try:
         eventually(environment.exists, "the region", within=200, otherwise=(tmp_path / "servers.log").read_text)
         told = subprocess.run(
-            ["/bin/bash", "-e", "-o", "pipefail", "-c", f"trap 'kill $!' EXIT\n{script}"], cwd=tmp_path, env=kept,
+            ["/bin/bash", "-e", "-c", f"trap 'kill $!' EXIT\n{script}"], cwd=tmp_path, env=kept,
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
     finally:
