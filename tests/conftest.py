@@ -11,13 +11,14 @@ import pytest
 if TYPE_CHECKING:
     from tests.stack import Stack
     from tests.stack.dns import ExternalDns, Knot
+    from tests.stack.helm import Helm
     from tests.stack.kubernetes import ExternalKubernetes, Kubernetes
     from tests.stack.otelcol import OtelCollector
     from tests.stack.rabbitmq import ExternalRabbitMQ, RabbitMQ
     from tests.stack.vcsim import Vcsim
 
 MARKERS = (
-    "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, bind, vcsim, kubernetes, "
+    "needs(*servers, control=False): the servers that a test needs, of rabbitmq, dns, bind, vcsim, kubernetes, helm, "
     "otelcol, prometheus; with control, servers of our own that may be killed",
 )
 
@@ -100,6 +101,12 @@ def otelcol(stack: Stack) -> Iterator[OtelCollector]:
 def kubernetes(stack: Stack) -> Kubernetes | ExternalKubernetes:
     """The API server."""
     return stack.kubernetes()
+
+
+@pytest.fixture(scope="session")
+def helm(stack: Stack) -> Helm:
+    """Helm."""
+    return stack.helm()
 
 
 @pytest.fixture

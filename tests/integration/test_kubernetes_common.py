@@ -402,7 +402,7 @@ async def test_without_rights_on_crds_it_is_enough_that_they_are_there(
     server = stack.start_kubernetes()
     try:
         async with connected(server.user_kubeconfig("operator")) as operator:
-            with pytest.raises(ConfigurationError, match=r"missing \(vcenter-service-users.*apply them by hand"):
+            with pytest.raises(ConfigurationError, match=r"missing \(vcenter-service-users.*install them"):
                 await ensure_crds(operator)
     finally:
         stack.discard(server)
@@ -655,7 +655,7 @@ GOOD = {"username": "u", "password": "p", "bus_key": base64.b64encode(bytes(16))
 
 async def test_the_secret_is_followed_and_a_wrong_one_is_not_believed(client: ApiClient, namespace: str) -> None:
     api, secrets = Api(client), Resource("", "v1", "secrets", namespace)
-    async with Watcher(client, secret_resource(namespace)) as watcher:
+    async with Watcher(client, secret_resource(namespace, "vcenter-operator")) as watcher:
         source = SecretConfiguration(watcher, namespace)
         with pytest.raises(ConfigurationError, match=f"none in namespace {namespace}"):
             await source.current()

@@ -1,4 +1,4 @@
-"""deploy/validation.yaml on a real API server: it refuses what rendering would refuse, no more and no less.
+"""The chart's admission policies on a real API server: it refuses what rendering would refuse, no more and no less.
 
 What is stored already stays as editable as it was.
 """
@@ -27,7 +27,7 @@ from vcenter_operator.renderer.core.templates import parse_template
 
 __all__ = ["client", "connected"]
 ME = "test"
-MANIFESTS = Path(__file__).parents[2] / "deploy" / "validation.yaml"
+MANIFESTS = Path(__file__).parents[2] / "deploy" / "chart" / "files" / "validation.yaml"
 POLICY, BINDING = (
     Resource("admissionregistration.k8s.io", "v1", plural)
     for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")

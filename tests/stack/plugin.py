@@ -27,6 +27,7 @@ FIXTURES = {
     "kubernetes": "kubernetes",
     "namespace": "kubernetes",
     "otelcol": "otelcol",
+    "helm": "helm",
 }
 
 

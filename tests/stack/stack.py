@@ -24,15 +24,17 @@ from tests.stack.process import Watchdog
 if TYPE_CHECKING:
     from tests.stack import bind as bind_server
     from tests.stack import dns as dns_server
+    from tests.stack import helm as helm_program
     from tests.stack import prometheus as prometheus_server
 
-SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes", "otelcol", "prometheus")
+SERVERS = ("rabbitmq", "dns", "bind", "vcsim", "kubernetes", "helm", "otelcol", "prometheus")
 REPLACED_BY: dict[str, str | None] = {
     "rabbitmq": "VCO_TEST_AMQP_URL",
     "dns": "VCO_TEST_DNS",
     "bind": "VCO_TEST_DNS",
     "vcsim": "VCO_TEST_VCENTERS",
     "kubernetes": "VCO_TEST_KUBECONFIG",
+    "helm": None,
     "otelcol": None,
     "prometheus": None,
 }
@@ -124,6 +126,11 @@ class Stack:
             from tests.stack import prometheus as prometheus_server
 
             return prometheus_server.install(self.say).version, "Debian package"
+        if kind == "helm":
+            from tests.stack import helm as helm_program
+
+            helm_program.install(self.say)
+            return helm_program.version(), "built from the Go module"
         binaries = kubernetes_server.install(self.say)
         return f"{binaries.version} (etcd {binaries.etcd_version})", binaries.source
 
@@ -244,6 +251,12 @@ class Stack:
 
         return prometheus_server.promtool(prometheus_server.install(self.say), *arguments)
 
+    def helm(self) -> helm_program.Helm:
+        """Helm, which is no server: nothing is started."""
+        from tests.stack import helm as helm_program
+
+        return self._once("helm", lambda: helm_program.Helm(helm_program.install(self.say), self._new("helm")))
+
     @property
     def vcenter_username(self) -> str:
         """The account of the vCenters, as the operator's Secret should have it."""
@@ -273,7 +286,7 @@ class Stack:
     def heal(self, kind: str) -> None:
         """Start, or let go on, the shared server of a kind that a test killed or paused and did not bring back."""
         server = self._shared.get(kind)
-        if server is None or not self.is_ours(kind):
+        if server is None or kind not in REPLACED_BY or not self.is_ours(kind):
             return
         if isinstance(server, kubernetes_server.Kubernetes):
             server.etcd.resume()

@@ -1,4 +1,4 @@
-"""The operator's configuration: the keys of the Secret `vcenter-operator`, watched while it runs."""
+"""The operator's configuration: the keys of a Secret (`vcenter-operator`), watched while it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,6 +21,9 @@ from vcenter_operator.common.sealing import Keyring, canonical, derived_key
 from vcenter_operator.common.secretkeys import SECRET_KEYS
 
 SECRET_NAME = "vcenter-operator"  # noqa: S105 - the name of the resource, not a secret
+"""Of the Secret, where the settings name no other."""
+ACCOUNT = ("username", "password")
+"""Keys without which no password of a vCenter can be derived."""
 OWN_SECRETS = frozenset(key.name for key in SECRET_KEYS if key.hidden)
 """Keys of the Secret that no template sees."""
 
@@ -41,16 +44,25 @@ class Configuration:
 
     values: Mapping[str, str] = field(repr=False)
     version: int = 0
+    name: str = SECRET_NAME
+    """Of the Secret."""
 
     @classmethod
-    def parse(cls, values: Mapping[str, str], version: int = 0) -> Configuration:
-        """Checks every key that the operator itself uses.
+    def parse(
+        cls,
+        values: Mapping[str, str],
+        version: int = 0,
+        *,
+        name: str = SECRET_NAME,
+        required: Collection[str] = ACCOUNT,
+    ) -> Configuration:
+        """Checks every key that the operator itself uses; those `required` have to be there.
 
         Raises:
             ConfigurationError: names the key and what is expected; never repeats a value.
         """
-        config = cls(dict(values), version)
-        for key in ("username", "password"):
+        config = cls(dict(values), version, name)
+        for key in required:
             config.required(key)
         if "namespace" in values:
             _ = config.namespace
@@ -58,7 +70,7 @@ class Configuration:
             _ = config.keyring
         _ = config.dns_ip, config.dns_port, config.tsig_key, config.bus_url, config.vcenter_thumbprints
         if config._json("manage_service_user_passwords") is True:
-            raise _wrong(
+            raise config._wrong(
                 "manage_service_user_passwords",
                 "service users managed in Vault are not supported yet: set it to false or remove it",
             )
@@ -68,7 +80,7 @@ class Configuration:
         """The value of a key that has to be there. Raises ConfigurationError."""
         value = self.values.get(key, "")
         if not value.strip():
-            raise _wrong(key, "is missing or empty")
+            raise self._wrong(key, "is missing or empty")
         return value
 
     @property
@@ -84,7 +96,7 @@ class Configuration:
         """
         namespace = self._stated("namespace") or self.required("namespace")
         if not _NAMESPACE.fullmatch(namespace):
-            raise _wrong("namespace", "is not the name of a namespace")
+            raise self._wrong("namespace", "is not the name of a namespace")
         return namespace
 
     def password_for(self, host: str, username: str | None = None) -> str:
@@ -98,7 +110,7 @@ class Configuration:
         master key, each guess at which costs as much as deriving a password.
         """
         if "bus_key" in self.values:
-            secret = _bus_key("bus_key", self.values["bus_key"])
+            secret = self._bus_key("bus_key")
         else:
             secret = user_key(self.username, self.required("password"))
         key = derived_key(secret, b"credentials")
@@ -112,7 +124,7 @@ class Configuration:
         """
         key = self._stated("tsig_key")
         if key is not None and not _base64(key):
-            raise _wrong("tsig_key", "is not base64")
+            raise self._wrong("tsig_key", "is not base64")
         return key
 
     @property
@@ -122,14 +134,14 @@ class Configuration:
         try:
             return str(ipaddress.ip_address(address)) if address is not None else None
         except ValueError:
-            raise _wrong("dns_ip", "is not an IP address") from None
+            raise self._wrong("dns_ip", "is not an IP address") from None
 
     @property
     def bus_url(self) -> str | None:
         """URL of RabbitMQ, where the settings name none; None: it is not here either. Raises ConfigurationError."""
         url = self._stated("bus_url")
         if url is not None and not _is_amqp(url):
-            raise _wrong("bus_url", "is not amqp://user:password@host:port/vhost, or amqps://")
+            raise self._wrong("bus_url", "is not amqp://user:password@host:port/vhost, or amqps://")
         return url
 
     @property
@@ -140,7 +152,7 @@ class Configuration:
         digits = self._stated("dns_port") or ""
         port = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
         if not 0 < port < 65536:
-            raise _wrong("dns_port", "is not a port number (1 to 65535)")
+            raise self._wrong("dns_port", "is not a port number (1 to 65535)")
         return port
 
     @cached_property
@@ -154,7 +166,7 @@ class Configuration:
         try:
             return thumbprints.parse(self._json("vcenter_thumbprints"))
         except ValueError as error:
-            raise _wrong("vcenter_thumbprints", f"is wrong: {error}") from None
+            raise self._wrong("vcenter_thumbprints", f"is wrong: {error}") from None
 
     @property
     def pbm_enabled(self) -> bool:
@@ -164,9 +176,9 @@ class Configuration:
     @cached_property
     def keyring(self) -> Keyring:
         """Keys that seal manifests: `bus_key`, and `bus_key_previous` during a rotation. Raises ConfigurationError."""
-        keys = [_bus_key("bus_key", self.required("bus_key"))]
-        if previous := self.values.get("bus_key_previous"):
-            keys.append(_bus_key("bus_key_previous", previous))
+        keys = [self._bus_key("bus_key")]
+        if self.values.get("bus_key_previous"):
+            keys.append(self._bus_key("bus_key_previous"))
         return Keyring(keys)
 
     def template_variables(self) -> dict[str, Any]:
@@ -187,6 +199,15 @@ class Configuration:
 
     def _json(self, key: str) -> Any:
         return _parsed(self.values[key]) if key in self.values else None
+
+    def _bus_key(self, key: str) -> bytes:
+        secret = _base64(self.required(key))
+        if len(secret) < _BUS_KEY_BYTES:
+            raise self._wrong(key, "is not base64 of at least 16 random bytes; make one with: openssl rand -base64 32")
+        return secret
+
+    def _wrong(self, key: str, problem: str) -> ConfigurationError:
+        return ConfigurationError(f"Secret {self.name}: key '{key}' {problem}")
 
 
 class ConfigurationSource(Protocol):
@@ -237,14 +258,3 @@ def _is_amqp(url: str) -> bool:
         return parsed.scheme in ("amqp", "amqps") and bool(parsed.hostname) and parsed.port != 0
     except ValueError:
         return False
-
-
-def _bus_key(key: str, text: str) -> bytes:
-    secret = _base64(text)
-    if len(secret) < _BUS_KEY_BYTES:
-        raise _wrong(key, "is not base64 of at least 16 random bytes; make one with: openssl rand -base64 32")
-    return secret
-
-
-def _wrong(key: str, problem: str) -> ConfigurationError:
-    return ConfigurationError(f"Secret {SECRET_NAME}: key '{key}' {problem}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
-from vcenter_operator.common.configuration import SECRET_NAME, Configuration
+from vcenter_operator.common.configuration import ACCOUNT, SECRET_NAME, Configuration
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.telemetry import logger
 from vcenter_operator.common.watching import Snapshot, Watched
@@ -16,11 +16,18 @@ log = logger(__name__)
 
 
 class SecretConfiguration:
-    """A `ConfigurationSource` on a watched collection that holds the Secret `vcenter-operator` of `namespace`."""
+    """A `ConfigurationSource` on a watched collection that holds the Secret `name` of `namespace`.
 
-    def __init__(self, secrets: Watched, namespace: str) -> None:
+    `required` are keys without which it is not believed.
+    """
+
+    def __init__(
+        self, secrets: Watched, namespace: str, name: str = SECRET_NAME, *, required: Collection[str] = ACCOUNT
+    ) -> None:
         self._secrets = secrets
         self._namespace = namespace
+        self._name = name
+        self._required = required
 
     async def current(self) -> Configuration:
         """See `ConfigurationSource.current`."""
@@ -44,10 +51,11 @@ class SecretConfiguration:
                 yield configuration
 
     def _parsed(self, snapshot: Snapshot) -> Configuration:
-        secret = snapshot.items.get((self._namespace, SECRET_NAME))
+        secret = snapshot.items.get((self._namespace, self._name))
         if secret is None:
-            raise ConfigurationError(f"Secret {SECRET_NAME}: there is none in namespace {self._namespace}; create it")
-        return Configuration.parse(values_of(secret), int(secret["metadata"]["resourceVersion"]))
+            raise ConfigurationError(f"Secret {self._name}: there is none in namespace {self._namespace}; create it")
+        version = int(secret["metadata"]["resourceVersion"])
+        return Configuration.parse(values_of(secret), version, name=self._name, required=self._required)
 
 
 def values_of(secret: Mapping[str, Any]) -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from vcenter_operator.common.configuration import ACCOUNT, SECRET_NAME
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.telemetry import Level
 
@@ -20,6 +21,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
     )
+
+    secret_keys: ClassVar[tuple[str, ...]] = ACCOUNT
+    """Keys that the Secret has to have, whatever is sealed."""
 
     bus: str = Field(default="amqp://guest:guest@localhost/", repr=False)
     """URL of RabbitMQ (`amqp` or `amqps`), or `in-process`. The key `bus_url` of the Secret counts where this is not
@@ -49,6 +53,8 @@ class Settings(BaseSettings):
     """Seconds without a message after which a partition is probed; twice that without an answer is not healthy."""
     namespace: str | None = None
     """Own namespace; none: the service account's, or `monsoon3` outside a cluster."""
+    secret: str = Field(default=SECRET_NAME, min_length=1)
+    """Name of the Secret with the configuration, in the own namespace."""
     service_domain: str | None = Field(default=None, validation_alias="SERVICE_DOMAIN")
     """The zone to look in; none: the last search domain of `resolv.conf`, or `cc.<region>.cloud.sap` outside a
      cluster."""

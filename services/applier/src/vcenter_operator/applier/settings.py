@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from vcenter_operator.common.record.orders import PolicyName, WhenGone
@@ -10,6 +12,9 @@ from vcenter_operator.common.settings import ManifestSettings
 
 class ApplierSettings(ManifestSettings):
     """What the applier needs beyond what every stage does."""
+
+    secret_keys: ClassVar[tuple[str, ...]] = ()
+    """It logs on to no vCenter."""
 
     concurrency: int = Field(default=10, ge=1, le=100)
     """Writes to the API server at once; a vCenter whose writes hang leaves places to the others."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, IPvAnyAddress
 
 from vcenter_operator.common.settings import Settings
@@ -9,6 +11,9 @@ from vcenter_operator.common.settings import Settings
 
 class DiscoverySettings(Settings):
     """What the discovery needs beyond what every stage does."""
+
+    secret_keys: ClassVar[tuple[str, ...]] = ()
+    """It logs on to no vCenter."""
 
     dns_poll_every: float = Field(default=10.0, gt=0)
     """Seconds between two looks at the zone's SOA serial (jittered by a fifth): the net under NOTIFY."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from vcenter_operator.command.status.broker import Broker, names_of
 from vcenter_operator.command.status.model import Pipeline
 from vcenter_operator.command.status.reading import Counts, stages_of, template_of, vcenter_of
-from vcenter_operator.common.configuration import SECRET_NAME, Configuration
+from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.errors import OperatorError
 from vcenter_operator.common.kubernetes.api import Api, Resource
 from vcenter_operator.common.kubernetes.client import connect
@@ -80,11 +80,12 @@ class Sources:
         """As the stages find it: the settings' where they name one, else the Secret's `bus_url` if it has one."""
         if "bus" in self._settings.model_fields_set or isinstance(self._kubernetes, str):
             return self._settings.bus
-        path = secret_resource(self._namespace).path(SECRET_NAME)
+        name = self._settings.secret
+        path = secret_resource(self._namespace, name).path(name)
         try:
             secret = await self._kubernetes.get(path)
         except Forbidden as error:
-            raise Forbidden(f"where it is may stand in the Secret {SECRET_NAME} (say it with --bus): {error}") from None
+            raise Forbidden(f"where it is may stand in the Secret {name} (say it with --bus): {error}") from None
         return Configuration(values_of(secret or {})).bus_url or self._settings.bus
 
     async def _leases(self) -> dict[str, Mapping[str, Any]]:

@@ -51,7 +51,7 @@ async def open_platform(
         manifests = await stack.enter_async_context(
             Manifests(templates, namespace=own, state=state and state / "positions.json", dry_run=dry_run)
         )
-        configuration = configuration_of(manifests, own)
+        configuration = configuration_of(manifests, own, settings)
         await configuration.current()
         if bus is None:
             epochs = FolderEpochs(state and state / "epochs", dry_run=dry_run)

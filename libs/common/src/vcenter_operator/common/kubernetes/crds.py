@@ -1,4 +1,6 @@
-"""The custom resource definitions: made or brought up to date by the operator itself at its start (contract)."""
+"""The custom resource definitions: read at the start of every process, and made or brought up to date where they lack
+something of this release's and the process has the right to do so (contract).
+"""
 
 from __future__ import annotations
 
@@ -39,30 +41,29 @@ def definitions_yaml() -> str:
 
 
 async def ensure_crds(client: ApiClient, *, dry_run: bool = False, within: float = 30.0) -> None:
-    """Creates or updates the CRDs, and returns when the server serves them; `within` seconds.
+    """Returns when the server serves them (`within` seconds), having made or updated those that lack anything.
 
-    Without the right to do so it is enough that they are there. A dry run has the server check them, no more.
+    One that has more than this release knows is left as it is: a newer release wrote it. Without the right to write
+    them it is enough that they are there; one that is behind is told of, since the server drops what it does not know.
+    A dry run has the server check them, no more.
 
     Raises:
         ConfigurationError: they are missing, and may not be created.
         TransientError: the server is away, or does not serve them in time.
     """
     api = Api(client)
-    refused = None
-    for definition in definitions():
-        try:
-            await _apply(api, definition, dry_run)
-        except Forbidden as error:
-            refused = error
+    refused = [
+        problem for definition in definitions() if (problem := await _bring_up_to_date(api, definition, dry_run))
+    ]
     if dry_run:
         return
-    if refused is not None:
+    if refused:
         if missing := await _missing(api):
             raise ConfigurationError(
-                f"the CRDs are missing ({', '.join(sorted(missing))}) and may not be created: apply them by hand, "
-                f"or grant the operator create and patch on customresourcedefinitions ({refused})"
+                f"the CRDs are missing ({', '.join(sorted(missing))}) and may not be created: install them (the Helm "
+                f"chart does), or grant the operator create and patch on customresourcedefinitions ({refused[0]})"
             )
-        log.info("the CRDs are there; no right to bring them up to date", error=str(refused))
+        log.warning("CRDs that may be behind this release, without the right to update them", refused=refused)
         return
     try:
         async with asyncio.timeout(within):
@@ -70,6 +71,34 @@ async def ensure_crds(client: ApiClient, *, dry_run: bool = False, within: float
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise TransientError(f"the CRDs are not served within {within:.0f} s: {await _why(api)}") from None
+
+
+async def _bring_up_to_date(api: Api, definition: dict[str, Any], dry_run: bool) -> str | None:
+    """Why it could not be, where it had to be."""
+    name = definition["metadata"]["name"]
+    try:
+        found = await api.get(_DEFINITIONS.path(name))
+        if found is not None and states(found["spec"], definition["spec"]):
+            return None
+    except Forbidden:
+        pass  # to be read, that is: it may be written all the same
+    try:
+        await _apply(api, definition, dry_run)
+    except Forbidden as error:
+        return str(error)
+    return None
+
+
+def states(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted of a definition is there: the server adds defaults, a later release more fields.
+
+    The server leaves out what is false.
+    """
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(states(found.get(key), wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) >= len(wanted) and all(map(states, found, wanted))
+    return bool(found == wanted) or (wanted is False and found is None)
 
 
 async def _apply(api: Api, definition: dict[str, Any], dry_run: bool) -> None:

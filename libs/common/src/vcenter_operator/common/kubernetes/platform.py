@@ -37,8 +37,8 @@ async def open_platform(
         client, surroundings = await stack.enter_async_context(connect(settings))
         own = surroundings.own_namespace
         await patiently("CRDs", lambda: ensure_crds(client, dry_run=dry_run))
-        secret = await stack.enter_async_context(Watcher(client, secret_resource(own)))
-        configuration = SecretConfiguration(secret, own)
+        secret = await stack.enter_async_context(Watcher(client, secret_resource(own, settings.secret)))
+        configuration = SecretConfiguration(secret, own, settings.secret, required=settings.secret_keys)
         current = await patiently("Secret", configuration.current)
         epochs: Epochs = DryRunLeaseEpochs(client, own) if dry_run else LeaseEpochs(client, own)
         events: Events = Silence() if dry_run else await stack.enter_async_context(KubernetesEvents(client))

@@ -1,0 +1,54 @@
+"""What the chart repeats of the code, since a chart can hold only files of its own, is what the code has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vcenter_operator.applier.settings import ApplierSettings
+from vcenter_operator.collector.settings import CollectorSettings
+from vcenter_operator.common.bus.rabbitmq.definitions import COMMAND, rights_of, rights_of_command, user_of
+from vcenter_operator.common.kubernetes.crds import definitions
+from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.settings import ManifestSettings, Settings
+from vcenter_operator.discovery.settings import DiscoverySettings
+from vcenter_operator.renderer.settings import RendererSettings
+
+CHART = Path(__file__).parents[3] / "deploy" / "chart"
+MADE_BY_THE_CHART = {
+    "bus", "bus_ca", "bus_certificate", "bus_certificate_key", "namespace", "partitions", "generation", "secret",
+    "probe_port", "notify_port", "service_domain", "vcenter_ca",
+}  # fmt: skip
+SETTINGS: dict[str, type[Settings]] = {
+    "common": ManifestSettings,
+    "discovery": DiscoverySettings,
+    "collector": CollectorSettings,
+    "renderer": RendererSettings,
+    "applier": ApplierSettings,
+}
+
+
+def test_the_definitions_are_those_of_the_package() -> None:
+    files = sorted((CHART / "files" / "crds").glob("*.yaml"))
+    assert [yaml.safe_load(file.read_text()) for file in files] == definitions()
+    assert [f"{file.stem}.{each['spec']['group']}" for file, each in zip(files, definitions(), strict=True)] == [
+        each["metadata"]["name"] for each in definitions()
+    ], "roles name them by their files"
+
+
+def test_the_users_of_rabbitmq_have_the_rights_of_their_stages() -> None:
+    rights = {**{user_of(stage): rights_of(stage) for stage in Stage}, COMMAND: rights_of_command()}
+    found = yaml.safe_load((CHART / "files" / "rabbitmq.yaml").read_text())
+    assert found == {user: asdict(its) for user, its in rights.items()}
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_the_values_take_every_setting_but_those_that_the_chart_makes(service: str) -> None:
+    schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+    wanted = {name.upper() for name in SETTINGS[service].model_fields.keys() - MADE_BY_THE_CHART}
+    assert schema["$defs"][f"{service}Settings"]["propertyNames"]["enum"] == sorted(wanted)
