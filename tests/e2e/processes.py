@@ -61,7 +61,7 @@ class Service:
 
 
 class Fleet:
-    """Replicas of every stage, started together and gone when the test ends."""
+    """Replicas of every stage, or of some, started together and gone when the test ends."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Fleet:
         replicas: int = 1,
         arguments: Sequence[str] = (),
         own: Mapping[str, Mapping[str, str]] | None = None,
+        stages: Sequence[str] = STAGES,
     ) -> None:
         """`own`: what one replica is told besides, by its name (`applier-0`)."""
         told = own or {}
@@ -78,7 +79,7 @@ class Fleet:
                 Service(stage, number, {**environment, **told.get(f"{stage}-{number}", {})}, folder, arguments)
                 for number in range(replicas)
             ]
-            for stage in STAGES
+            for stage in stages
         }
 
     def __getitem__(self, stage: str) -> list[Service]:

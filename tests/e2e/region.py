@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from tests import recorded
 from tests.e2e.processes import Fleet, Service
 from tests.stack.errors import StackError
 from tests.waiting import eventually
@@ -24,7 +25,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "site" / "manifests"
 SEED = "a seed for tests"
 USERNAME = "m3nova"
 PARTITIONS = 4
-BUS_KEY = base64.b64encode(b"a key of the end-to-end tests").decode()
+BUS_KEY = recorded.BUS_KEY
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TEMPLATES = f"/apis/{labels.GROUP}/v1/vcenter-templates"
 KINDS = {

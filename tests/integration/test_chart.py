@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ from vcenter_operator.common.messages import Stage
 pytestmark = pytest.mark.needs("helm")
 
 GOLDEN = Path(__file__).with_name("golden")
+PAGE = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 OWN_ACCESS: dict[str, Any] = {
     "domain": "cc.qa-de-1.example.com",
     "secret": {"perService": True},
@@ -113,6 +115,17 @@ def test_wrong_values_are_refused_with_what_is_wrong(helm: Helm, values: dict[st
     done = helm.run("template", CHART, "-f", "-", given=yaml.safe_dump(values))
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_the_commands_of_the_documentation_are_understood(helm: Helm) -> None:
+    """Rendered instead of installed: what Helm says of their values and of the chart it says here as well."""
+    text = PAGE.read_text().replace("\\\n", " ").replace("$service", "applier")
+    commands = re.findall(r"^ *helm upgrade (?:--install )?vcenter-operator deploy/chart (.*)", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        arguments = [each for each in shlex.split(command) if each != "--reset-then-reuse-values"]
+        done = helm.run("template", "vcenter-operator", CHART, *arguments)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 def test_autoscaling_counts_what_waits_in_the_partitions_of_this_generation(helm: Helm) -> None:

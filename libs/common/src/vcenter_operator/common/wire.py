@@ -24,7 +24,7 @@ CONTENT_TYPE = "application/msgpack"
 MAX_BYTES = 16 * 1024 * 1024
 """What RabbitMQ takes unless told otherwise (`max_message_size`, since 4.0)."""
 
-_ADDED: dict[str, object] = {"suspended": (), "partial": None, "rollouts": {}}
+ADDED: dict[str, object] = {"suspended": (), "partial": None, "rollouts": {}}
 """Fields that came after the first release of a schema, and what they say when left out.
 
 They are left out then, so that a process from before them goes on. Where they say something it parks the message: what
@@ -39,7 +39,7 @@ def encode(message: Statement | ResyncRequest) -> bytes:
     """The message as it travels. Raises PermanentError where it holds what cannot, or is larger than the bus takes."""
     kind = type(message).__name__
     try:
-        fields = {name: value for name, value in message.model_dump().items() if _ADDED.get(name, _SAID) != value}
+        fields = {name: value for name, value in message.model_dump().items() if ADDED.get(name, _SAID) != value}
         packed: bytes = msgpack.packb({"schema": SCHEMA, "kind": kind, **fields})
     except (ValueError, OverflowError) as error:  # halves of surrogate pairs, numbers of more than 64 bits
         raise PermanentError(f"a {kind} holds what cannot be sent: {type(error).__name__}") from None
