@@ -49,6 +49,8 @@ EVERY_OPERATOR: dict[str, Any] = {
     },
     "metrics": {"podMonitor": {"enabled": True}},
     "validation": {"enabled": True},
+    "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector.monitoring:4318"}],
+    "networkPolicy": {"egress": [{"ports": [{"port": 4318}]}]},
 }
 VALUES = {"default": {}, "own-access": OWN_ACCESS, "every-operator": EVERY_OPERATOR}
 

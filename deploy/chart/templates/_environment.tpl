@@ -35,6 +35,9 @@
 {{- range $name, $value := mustMergeOverwrite (dict) $root.Values.settings $values.settings }}
 - {name: {{ if ne $name "LOG_LEVEL" }}VCENTER_OPERATOR_{{ end }}{{ $name }}, value: {{ include "text" $value | quote }}}
 {{- end }}
+{{- with $root.Values.env }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- /* Numbers of a values file are floats: 16777216 would become 1.6777216e+07. */}}
