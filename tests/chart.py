@@ -21,10 +21,12 @@ def render(helm: Helm, namespace: str, **values: Any) -> list[Manifest]:
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 
 
-def install(helm: Helm, kubeconfig: Path, namespace: str, **values: Any) -> None:
-    """`helm upgrade --install`; definitions that the services made are taken over."""
+def install(helm: Helm, kubeconfig: Path, namespace: str, **values: Any) -> str:
+    """What `helm upgrade --install` prints; definitions that the services made are taken over."""
     given = yaml.safe_dump(values)
-    at(helm, kubeconfig, namespace, "upgrade", "--install", RELEASE, CHART, "--take-ownership", "-f", "-", given=given)
+    return at(
+        helm, kubeconfig, namespace, "upgrade", "--install", RELEASE, CHART, "--take-ownership", "-f", "-", given=given
+    )
 
 
 def at(helm: Helm, kubeconfig: Path, namespace: str, *arguments: str | Path, given: str | None = None) -> str:

@@ -28,7 +28,10 @@ def test_four_accounts_with_four_secrets_do_the_main_job(region: Region, helm: H
     for secret in secrets_of(region.secret()):
         region.put(secret)
     region.vcenter("vc-a-0")
-    values = {"secret": {"perService": True}, "partitions": PARTITIONS}
+    elsewhere = f"{region.namespace}-more"
+    region.kubernetes.create_namespace(elsewhere)
+    namespaces = [region.namespace, elsewhere]
+    values = {"secret": {"perService": True}, "partitions": PARTITIONS, "applier": {"namespaces": namespaces}}
     with installed(helm, region.kubernetes, region.namespace, **values) as tokens:
         own = {f"{stage}-0": told(region, stage, token) for stage, token in tokens.items()}
         fleet = region.start(Fleet(region.environment(), region.folder, own=own))
@@ -38,6 +41,15 @@ def test_four_accounts_with_four_secrets_do_the_main_job(region: Region, helm: H
         eventually(
             lambda: region.condition("vc-a-0", "Ready").get("status") == "True",
             "every stage has said that all is well",
+            otherwise=region.logs,
+        )
+        for template in region.example("neutron-dvs-agent.yaml"):
+            template["metadata"]["namespace"] = elsewhere
+            region.apply(f"{OURS}/namespaces/{elsewhere}/vcenter-templates/{template['metadata']['name']}", template)
+        deployments = f"{APPS}/namespaces/{elsewhere}/deployments"
+        eventually(
+            lambda: region.kubernetes.request("GET", deployments)["items"],
+            "what a template in another namespace yields",
             otherwise=region.logs,
         )
         region.edit_template("nova-compute", "kind: Deployment", "kind: Deployment{= name.a.b =}")

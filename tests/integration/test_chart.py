@@ -179,7 +179,8 @@ def test_a_release_is_installed_upgraded_and_removed(helm: Helm, server: Kuberne
     namespace = _restricted(server, f"release-{name}")
     for other in OWN_ACCESS["applier"]["namespaces"] + [OWN_ACCESS["dns"]["namespace"]]:
         server.create_namespace(other)
-    install(helm, server.kubeconfig, namespace)
+    told = install(helm, server.kubeconfig, namespace)
+    assert "It waits for: Secret vcenter-operator; RabbitMQ (bus_url in the Secret)." in told
     install(helm, server.kubeconfig, namespace, **VALUES[name])
     stored = yaml.safe_load_all(at(helm, server.kubeconfig, namespace, "get", "manifest", "vcenter-operator"))
     deployments = of_kind([manifest for manifest in stored if manifest], "Deployment")
