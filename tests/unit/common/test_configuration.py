@@ -91,7 +91,7 @@ def test_an_invalid_key_is_named(key: str, value: str | None, says: str) -> None
 def test_what_logs_on_to_no_vcenter_needs_no_account_and_a_problem_names_the_secret() -> None:
     own = {"bus_key": VALID["bus_key"]}
     assert Configuration.parse(own, required=()).keyring
-    with pytest.raises(ConfigurationError, match="^Secret vcenter-operator-applier: key 'bus_key' is missing"):
+    with pytest.raises(ConfigurationError, match=r"^Secret vcenter-operator-applier: key 'bus_key' is missing"):
         _ = Configuration.parse({}, name="vcenter-operator-applier", required=()).keyring
 
 
