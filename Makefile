@@ -2,13 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := libs/common services/discovery services/collector services/renderer services/applier libs/command
+SERVICES := discovery collector renderer applier
+PACKAGES := libs/common $(addprefix services/,$(SERVICES)) libs/command
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 PROJECTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
 SOURCES := libs services tests bench examples docs
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+NOT_OURS := $(foreach name,common $(SERVICES),--no-emit-package vcenter-operator-$(name))
+
+COMPOSE ?= docker compose
+BUILT = VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' libs/command/pyproject.toml) \
+	REVISION=$(shell git rev-parse HEAD) SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct -- Dockerfile libs requirements services)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo region docs wheels test unit histories chaos lint format picture lock clean
+.PHONY: help venv demo region images up down docs wheels test unit histories chaos lint format picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +45,16 @@ docs: $(VENV)/.dev ## the pages that follow from the code: configuration, the me
 wheels: $(VENV)/.runtime ## the packages as wheels, in dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(PACKAGES)
 	@ls dist/*.whl
+
+images: ## an image for each service, and one with the command and all of them
+	$(BUILT) $(COMPOSE) build
+
+up: images ## the example region on real servers in containers; it waits for the first objects and says where to look
+	$(COMPOSE) up --detach
+	@deploy/compose/ready.sh $(COMPOSE)
+
+down: ## takes away what `make up` made, but for the images
+	$(COMPOSE) --profile tools down --volumes --remove-orphans
 
 test: $(VENV)/.dev ## every test, against the real servers, which it installs or builds and starts by itself
 	@$(BIN)/python -m tests.stack install
@@ -72,17 +89,16 @@ picture: $(VENV)/.dev ## an incident on real servers, and what the dashboard sho
 	$(BIN)/python -m bench.picture
 
 lock: $(VENV)/.dev ## resolves the dependencies anew into requirements/*.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(PROJECTS) \
-		$(foreach name,common discovery collector renderer applier,--no-emit-package vcenter-operator-$(name)) \
-		-o requirements/runtime.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header libs/common/pyproject.toml \
-		--extra traces -c requirements/runtime.txt -o requirements/traces.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/build.in \
-		-c requirements/runtime.txt -o requirements/build.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in \
-		-c requirements/runtime.txt -c requirements/build.txt -c requirements/traces.txt -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/picture.in \
-		-c requirements/runtime.txt -c requirements/dev.txt -o requirements/picture.txt
+	$(RESOLVE) $(PROJECTS) $(NOT_OURS) -o requirements/runtime.txt
+	for service in $(SERVICES); do \
+		$(RESOLVE) libs/common/pyproject.toml services/$$service/pyproject.toml $(NOT_OURS) \
+			-c requirements/runtime.txt -o requirements/$$service.txt || exit; done
+	$(RESOLVE) libs/common/pyproject.toml --extra traces -c requirements/runtime.txt -o requirements/traces.txt
+	$(RESOLVE) requirements/build.in -c requirements/runtime.txt -o requirements/build.txt
+	$(RESOLVE) requirements/sbom.in -c requirements/runtime.txt -c requirements/build.txt -o requirements/sbom.txt
+	$(RESOLVE) requirements/dev.in -c requirements/runtime.txt -c requirements/build.txt -c requirements/traces.txt \
+		-o requirements/dev.txt
+	$(RESOLVE) requirements/picture.in -c requirements/runtime.txt -c requirements/dev.txt -o requirements/picture.txt
 
 clean: ## removes the virtual environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -1,6 +1,6 @@
-"""The built wheels install into an empty environment, at the locked versions; their commands work there.
+"""The built wheels install into an empty environment, with the locked requirements alone; their commands work there.
 
-Every service installs alone, with what it declares and nothing else.
+Every service installs alone, as its image does.
 """
 
 from __future__ import annotations
@@ -58,28 +58,21 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def constraints(folder: Path) -> Path:
-    """The lock as constraints: versions without hashes, since the packages themselves are not in it."""
-    lines = (ROOT / "requirements" / "runtime.txt").read_text().splitlines()
-    pins = [line.rstrip(" \\") for line in lines if "==" in line and not line.lstrip().startswith(("#", "--"))]
-    path = folder / "constraints.txt"
-    path.write_text("\n".join(pins) + "\n")
-    return path
-
-
-def install(folder: Path, wheels: Path, *names: str) -> Installed:
-    """The packages of these names in an environment of their own."""
-    venv = folder / "venv"
-    uv(["venv", "--quiet", "--python", sys.executable, venv])
-    uv(["pip", "install", "--quiet", "--python", venv / "bin" / "python", "--constraint", constraints(folder),
-        "--find-links", wheels, *names])  # fmt: skip
-    return Installed(venv)
+def install(folder: Path, wheels: Path, requirements: str, *names: str) -> Installed:
+    """The packages of these names, and what is locked for them, in an environment of their own."""
+    python = folder / "venv" / "bin" / "python"
+    uv(["venv", "--quiet", "--python", sys.executable, folder / "venv"])
+    install: list[str | Path] = ["pip", "install", "--quiet", "--python", python, "--no-deps"]
+    uv([*install, "--require-hashes", "--requirement", ROOT / "requirements" / requirements])
+    uv([*install, "--no-index", "--find-links", wheels, *names])
+    uv(["pip", "check", "--python", python])  # nothing else is needed
+    return Installed(folder / "venv")
 
 
 @pytest.mark.parametrize("service", OWN)
 def test_a_service_installs_alone(service: str, wheels: Path, tmp_path: Path) -> None:
     name = f"vcenter-operator-{service}"
-    installed = install(tmp_path, wheels, name)
+    installed = install(tmp_path, wheels, f"{service}.txt", "vcenter-operator-common", name)
     listed = uv(["pip", "list", "--format=freeze", "--python", installed.folder / "bin" / "python"]).lower()
     for other, library in OWN.items():
         if library:
@@ -95,7 +88,8 @@ def test_a_service_installs_alone(service: str, wheels: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Installed:
     """The command and all that it needs."""
-    return install(tmp_path_factory.mktemp("everything"), wheels, "vcenter-operator")
+    names = [f"vcenter-operator-{name}" for name in ("common", *OWN)]
+    return install(tmp_path_factory.mktemp("everything"), wheels, "runtime.txt", *names, "vcenter-operator")
 
 
 def test_the_command_works_from_wheels(everything: Installed) -> None:
