@@ -329,6 +329,7 @@ class Handed:
     """A delivery that is only counted."""
 
     attempts: int = 0
+    published_at: float | None = None
     answers: list[str] = field(default_factory=list)
 
     async def ack(self) -> None:

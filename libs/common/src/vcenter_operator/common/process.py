@@ -124,7 +124,8 @@ def run(body: Callable[[], Coroutine[Any, Any, None]], settings: Callable[[], Se
 
 def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequence[str] | None = None) -> int:
     """What the command of a single stage does: on Kubernetes, over RabbitMQ. Returns the exit code."""
-    dry_run: bool = parser(stage, settings).parse_args(argv).dry_run
+    command = parser(stage, settings)
+    dry_run: bool = command.parse_args(argv).dry_run
 
     def loaded() -> S:
         made = settings.load()
@@ -134,15 +135,14 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
             )
         return made
 
-    return run(lambda: _stage(loaded(), wiring, parser.prog, dry_run), loaded)
+    return run(lambda: _stage(loaded(), wiring, command.prog, dry_run), loaded)
 
 
 async def _stage(settings: S, wiring: Wiring[S], name: str, dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
-    with tracing.exported(
-        name, RABBITMQ, dry_run=dry_run
-    ):  # before the bus is there: loading it may hold up the loop for a moment
+    # Traces before the bus is there: loading what they need may hold up the loop for a moment.
+    with tracing.exported(name, RABBITMQ, dry_run=dry_run):
         async with (
             served(settings.probe_port, probe_every=settings.probe_every) as health,
             open_platform(settings, dry_run=dry_run) as platform,

@@ -214,8 +214,8 @@ class Observation:
         common = {"vcenter": host, "stage": str(self._stage)}
         parent = cause.traceparent if cause is not None else None
         span = tracer.start(name, Kind.WORK, parent, {**common, **attributes}, since=self._since)
-        began = Trace(correlation_id=_trace_id(span.traceparent)).since(self._since / 1e9)
-        caused = cause.caused() if cause is not None else began
+        first = Trace(correlation_id=_trace_id(span.traceparent)).since(self._since / 1e9)
+        caused = cause.caused() if cause is not None else first
         common["correlation_id"] = caused.correlation_id
         span.set({"correlation_id": caused.correlation_id})
         yield caused.model_copy(update={"traceparent": span.traceparent})
