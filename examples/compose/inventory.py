@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pyVmomi import SoapStubAdapter, vim
+import pyVmomi
 
 from vcenter_operator.common.embedded.site import ClusterDescription, VCenterDescription
+
+_pyvmomi: Any = pyVmomi  # it has no types
+vim = _pyvmomi.vim
 
 _PATIENCE = 60.0
 _DATASTORES = "/"
@@ -41,7 +44,7 @@ def _log_in(place: tuple[str, int], account: tuple[str, str], ca: Path) -> Any:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            stub = SoapStubAdapter(*place, version="vim.version.version9", sslContext=trusting)
+            stub = _pyvmomi.SoapStubAdapter(*place, version="vim.version.version9", sslContext=trusting)
             content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
             break
         except OSError:
