@@ -38,7 +38,7 @@ from vcenter_operator.common.configuration import Configuration
 from vcenter_operator.common.embedded.record import FolderStore
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId, Revision
-from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Unknown
+from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Trace, Unknown
 from vcenter_operator.common.record.overlay import Overlay
 from vcenter_operator.common.record.port import Applied, Collected, Record, Section, anybody
 
@@ -426,6 +426,16 @@ async def test_a_manifest_that_is_lacking_is_asked_for_and_not_in_a_hot_loop(reg
         await region.shows(HOST, "AsStated")
 
     assert set(region.files()) == {FILES[A], FILES[B]}
+
+
+async def test_a_manifest_is_asked_for_because_of_the_statement_that_names_it(region: Region) -> None:
+    trace = Trace(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    async with region.applier():
+        await region.state(stated(manifest(A)).model_copy(update={"manifests": {}, "trace": trace}))
+        await until(lambda: any(request.host for request in region.renderer.requests), "it is asked for")
+    asked = next(request for request in region.renderer.requests if request.host).trace
+    assert (asked.correlation_id, asked.causation_id) == (trace.correlation_id, trace.message_id)
+    assert asked.traceparent == trace.traceparent
 
 
 async def test_a_manifest_stays_at_hand_until_it_is_applied(region: Region) -> None:

@@ -6,6 +6,7 @@ a thread of the SDK's in batches; what cannot be sent in time is dropped, and no
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ _CONTEXT = TraceContextTextMapPropagator()
 @contextmanager
 def exporting(service: str, bus: str, exporter: SpanExporter | None = None) -> Iterator[SdkTracer]:
     """A tracer whose spans are exported inside the `with` block; without an exporter to the environment's endpoint."""
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # a line for a batch that is lost, none for each attempt
     resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
