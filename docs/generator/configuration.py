@@ -39,6 +39,7 @@ _REST = """\
 |---|---|
 | `KUBECONFIG` | Outside a cluster: the kubeconfig, as kubectl takes it. In a cluster the service account counts |
 | `NO_COLOR` | Any text: no colours on a terminal |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` and others of OpenTelemetry | [Traces](tracing.md#switching-it-on) |
 """
 _SECTIONS: tuple[tuple[str, str, type[Settings], type[Settings] | None], ...] = (
     ("Every stage", "", Settings, None),

@@ -10,9 +10,16 @@ from tests.unit.docs.markdown import PAGES, ROOT, blocks, prose
 
 PROGRAMS = frozenset({
     "vcenter-operator", *(f"vcenter-operator-{stage}" for stage in ("discovery", "collector", "renderer", "applier")),
-    "make", "kubectl", "helm", "docker", "docker-compose", "rabbitmqctl", "openssl", "pip", "git", "promtool", "curl",
+    "make", "kubectl", "helm", "docker", "rabbitmqctl", "rabbitmq-diagnostics", "openssl", "pip", "git", "promtool",
+    "curl",
 })  # fmt: skip
 """A line or a code span that begins with one of these is a command."""
+KUBECTL_RUN = re.compile(
+    r"kubectl ((get|describe|annotate|patch) (vc|vct|vcenters)\b"
+    r"|(create|label) namespace |(create|describe|annotate) secret |(create|get|delete) configmap "
+    r"|get (deploy,)?pods|get deployments .* -l )"
+)
+"""What `tests/integration/test_docs_kubectl.py` runs: all that needs no pod, and no server of its own."""
 
 
 class CommandLine(NamedTuple):
@@ -54,5 +61,5 @@ def commands(where: str, line: str) -> Iterator[CommandLine]:
     for part in re.split(r"\s(?:\||&&|;|&)(?:\s|$)|;(?:\s|$)", line):
         text = re.sub(r"\s+\d?>\s*\S+|\s+</dev/null", "", part.strip())
         text = re.sub(r"^(?:(?:until|do|then|if|while|sudo|time)\s+|[A-Z_]+=(?:\"[^\"]*\"|\S*)\s*)+", "", text)
-        if text and text not in ("done", "fi"):
+        if text and text not in ("done", "fi", "do") and not text.startswith("for "):
             yield CommandLine(where, text)

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from tests.e2e.test_walkthrough import WALKED
-from tests.unit.docs.commandlines import PROGRAMS, CommandLine, in_blocks, in_prose
+from tests.unit.docs.commandlines import KUBECTL_RUN, PROGRAMS, CommandLine, in_blocks, in_prose
 from tests.unit.docs.markdown import PAGES, ROOT, blocks
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector.settings import CollectorSettings
@@ -35,20 +35,25 @@ SETTINGS: dict[Stage, type[Settings]] = {
     Stage.RENDERER: RendererSettings, Stage.APPLIER: ApplierSettings,
 }  # fmt: skip
 ELSEWHERE: dict[str, str] = {
-    r"kubectl (get|describe) (vc|vct|vcenters)\b": "tests/integration/test_docs_kubectl.py",
-    r"kubectl (annotate|patch) (vc|vct) ": "tests/integration/test_docs_kubectl.py",
-    r"kubectl create configmap vcenter-operator-freeze": "tests/integration/test_docs_kubectl.py",
-    r"kubectl set image ": "tests/integration/test_docs_kubectl.py",
-    r"kubectl apply -f deploy/validation": "tests/integration/test_validation.py",
-    r"kubectl apply -n <namespace> -f deploy/operator": "tests/e2e/test_deploy.py",
-    r"kubectl (diff|apply|edit|scale|rollout status)\b": "in prose: what kubectl does, or a wait for pods",
-    r"kubectl (get|delete) -n monsoon3 ": "tests/e2e/test_moving_over.py",
-    r"rabbitmqctl import_definitions": "tests/integration/test_rabbitmq.py",
-    r"rabbitmqctl change_password": "tests/integration/test_rabbitmq.py",
-    r"openssl (s_client|x509|rand) ": "others' tools, as their manuals have them",
+    KUBECTL_RUN.pattern: "tests/integration/test_docs_kubectl.py",
+    r"kubectl apply -f deploy/chart/files/validation": "tests/integration/test_validation.py",
+    r"kubectl apply -f examples/": "tests/e2e/test_first_steps.py",
     r"kubectl ((get|delete) deployments?|wait) ": "tests/e2e/test_first_steps.py",
+    r"kubectl (get|delete) -n monsoon3 ": "tests/e2e/test_moving_over.py",
+    r"kubectl (diff|apply|edit|scale|rollout status)\b": "in prose: what kubectl does, or a wait for pods",
+    r"kubectl (logs|describe pod|port-forward)\b": "needs pods that run: the tests' API server has no kubelet",
+    r"kubectl auth can-i ": "of the reader's own account; what each may do is in tests/e2e/test_least_privilege.py",
+    r"kubectl delete crd ": "would take the kinds away from every other test",
+    r"helm (upgrade|uninstall)\b": "tests/integration/test_chart.py",
+    r"helm rollback$": "in prose: what Helm does",
+    r"promtool test rules ": "tests/integration/test_alerts.py",
+    r"curl .*localhost:8080/log-level": "tests/e2e/test_metrics.py",
+    r"curl http://<pod>": "of a pod; what is answered is in tests/unit/common/test_serving.py",
+    r"rabbitmqctl (import_definitions|change_password)": "tests/integration/test_rabbitmq.py",
+    r"openssl (s_client|x509|rand) |rabbitmqctl list_queues|rabbitmq-diagnostics ": "others', as in their manuals",
+    r"docker (build|run|compose) |k (get|delete) |deploy/compose/": "needs an engine for containers: tried by hand",
     r"(elsewhere/bin/)?pip install|python3 -m venv|elsewhere/bin/": "tests/integration/test_packages.py",
-    r"(cd|export|\.|grep|sleep) ": "the shell's own",
+    r"(cd|export|\.|grep|sleep|alias) ": "the shell's own",
     r"git clone": "nothing to clone from in a test",
 }
 """Beginning of a command that is not ours, to where it is run, or why it is not."""
