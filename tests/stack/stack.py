@@ -34,7 +34,6 @@ REPLACED_BY: dict[str, str | None] = {
     "bind": "VCO_TEST_DNS",
     "vcsim": "VCO_TEST_VCENTERS",
     "kubernetes": "VCO_TEST_KUBECONFIG",
-    "helm": None,
     "otelcol": None,
     "prometheus": None,
 }
@@ -92,7 +91,7 @@ class Stack:
 
     def is_ours(self, kind: str) -> bool:
         """Whether the server of that kind is started here, and so can be killed; else it is given as an endpoint."""
-        return not ((name := REPLACED_BY[kind]) and os.environ.get(name))
+        return not ((name := REPLACED_BY.get(kind)) and os.environ.get(name))
 
     def prepare(self, kind: str) -> tuple[str, str]:
         """Install or build a server where it is missing, start nothing. Its version and source."""
