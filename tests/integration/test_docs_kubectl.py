@@ -32,7 +32,7 @@ def order(line: str) -> tuple[int, str]:
 LINES = sorted({line.text for line in (*in_blocks(), *in_prose()) if KUBECTL_RUN.match(line.text)}, key=order)
 FILLED_IN = {
     "<fqdn>": HOST, "<digest>": "0123abcd", "<name>": "nova-compute", "secret NAME": "secret vcenter-operator",
-    "namespace vcenter-operator": "namespace NAMESPACE-2",
+    "namespace vcenter-operator": "namespace NAMESPACE-2", "<own namespace>": "NAMESPACE",
 }  # fmt: skip
 
 

@@ -77,12 +77,18 @@ def test_a_service_installs_alone(service: str, wheels: Path, tmp_path: Path) ->
     for other, library in OWN.items():
         if library:
             assert (f"{library.lower()}==" in listed) == (other == service), f"{library} in {listed}"
+    assert "opentelemetry" not in listed, "an extra is for one that asks for it"
     told = installed.says(name, "--help")
     for part in ("--dry-run", "--version", "VCENTER_OPERATOR_BUS", "exit codes:", "examples:"):
         assert part in told
     assert installed.says(name, "--version") == f"{name} 0.1.0\n"
     refused = installed.run(name, VCENTER_OPERATOR_PARTITIONS="0")
     assert (refused.returncode, "VCENTER_OPERATOR_PARTITIONS" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_the_extra_for_traces_is_all_that_traces_need(wheels: Path, tmp_path: Path) -> None:
+    installed = install(tmp_path, wheels, "traces.txt", "vcenter-operator-common")
+    installed.says("python", "-c", "import vcenter_operator.common.otlp")
 
 
 @pytest.fixture(scope="module")

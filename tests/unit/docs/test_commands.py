@@ -37,7 +37,7 @@ SETTINGS: dict[Stage, type[Settings]] = {
 ELSEWHERE: dict[str, str] = {
     KUBECTL_RUN.pattern: "tests/integration/test_docs_kubectl.py",
     r"kubectl apply -f deploy/chart/files/validation": "tests/integration/test_validation.py",
-    r"kubectl apply -f examples/": "tests/e2e/test_first_steps.py",
+    r"kubectl apply -f examples/": "of the region that tests/e2e/test_first_steps.py has on an API server",
     r"kubectl ((get|delete) deployments?|wait) ": "tests/e2e/test_first_steps.py",
     r"kubectl (get|delete) -n monsoon3 ": "tests/e2e/test_moving_over.py",
     r"kubectl (diff|apply|edit|scale|rollout status)\b": "in prose: what kubectl does, or a wait for pods",
