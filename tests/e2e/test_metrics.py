@@ -104,7 +104,8 @@ def test_what_is_served_is_the_table_and_the_truth(served: Served) -> None:
 def test_what_is_wrong_is_seen(served: Served) -> None:
     region = served.region
     host = f"vc-a-0.{region.zone.zone}"
-    everything = region.expect(of_cluster(10, 11), of_zone("qa-de-1a"))
+    refusing = region.vcenter("vc-b-0", "QA-DE-1B", clusters=1)
+    everything = region.expect(of_cluster(10, 11, 20), of_zone("qa-de-1a", "qa-de-1b"))
 
     region.edit_template("neutron-dvs-agent", "{= name =}", "{= 1 // 0 =}")
     served.until("renderer", lambda seen: seen.value("template_failures", vcenter=host) == 2, "a template that fails")
@@ -116,11 +117,17 @@ def test_what_is_wrong_is_seen(served: Served) -> None:
     assert region.objects().keys() == everything.keys()
 
     region.vcenters["vc-a-0"].stop()
-    served.until("collector", lambda seen: seen.value("sessions", state="probing") == 1, "a vCenter that is away")
-    seen = served.scrape("collector")
-    assert seen.value("vcenter_connected", vcenter=host) == 0
+    refusing.refuse_logins()
+    refusing.expire_sessions()
+    seen = served.until(
+        "collector",
+        lambda seen: seen.value("sessions", state="probing") == seen.value("sessions", state="refused") == 1,
+        "a vCenter that is away, and one that refuses the account",
+    )
+    assert seen.value("vcenter_connected") == 0
     assert seen.value("logins_total", outcome="Unreachable") > 0
-    assert seen.out_of_bounds({host}) == []
+    assert seen.value("logins_total", outcome="LoginRefused") > 0
+    assert seen.out_of_bounds({host, refusing.fqdn}) == []
 
 
 def test_the_log_level_changes_without_a_restart(served: Served) -> None:
