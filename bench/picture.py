@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ PICTURE = Path(__file__).parents[1] / "docs" / "dashboard.png"
 VCENTERS, CLUSTERS = 4, 4
 QUIET, TROUBLED = 120.0, 100.0
 """Seconds before the incident, and from its beginning to the picture."""
+_BLOCKS = itertools.count(101)
+"""Building blocks of clusters that come and go."""
 
 
 def main() -> None:
@@ -41,9 +44,9 @@ def main() -> None:
 
 def changes(region: Region, seconds: float) -> None:
     """What happens on an ordinary day, faster."""
-    end, number = time.monotonic() + seconds, 100
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
-        number += 1
+        number = next(_BLOCKS)
         region.cluster("vc-a-3", number, "QA-DE-1D")
         time.sleep(2)
         region.edit_template("nova-compute", r"replicas: \d+", f"replicas: {number % 2 + 1}")
