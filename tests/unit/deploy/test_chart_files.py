@@ -1,9 +1,13 @@
-"""What the chart repeats of the code, since a chart can hold only files of its own, is what the code has."""
+"""What the chart repeats of the code, since a chart can hold only files of its own, is what the code has.
+
+`python -m tests.unit.deploy.test_chart_files` copies definitions and rights anew.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from vcenter_operator.discovery.settings import DiscoverySettings
 from vcenter_operator.renderer.settings import RendererSettings
 
 CHART = Path(__file__).parents[3] / "deploy" / "chart"
+DEFINITIONS, RIGHTS = CHART / "files" / "crds", CHART / "files" / "rabbitmq.yaml"
 MADE_BY_THE_CHART = {
     "bus", "bus_ca", "bus_certificate", "bus_certificate_key", "namespace", "partitions", "generation", "secret",
     "probe_port", "notify_port", "service_domain", "vcenter_ca",
@@ -33,18 +38,22 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 
 
+def rights() -> dict[str, dict[str, str]]:
+    """Of every user of RabbitMQ."""
+    every = {**{user_of(stage): rights_of(stage) for stage in Stage}, COMMAND: rights_of_command()}
+    return {user: asdict(its) for user, its in every.items()}
+
+
 def test_the_definitions_are_those_of_the_package() -> None:
-    files = sorted((CHART / "files" / "crds").glob("*.yaml"))
-    assert [yaml.safe_load(file.read_text()) for file in files] == definitions()
-    assert [f"{file.stem}.{each['spec']['group']}" for file, each in zip(files, definitions(), strict=True)] == [
+    copies = sorted(DEFINITIONS.glob("*.yaml"))
+    assert [yaml.safe_load(file.read_text()) for file in copies] == definitions()
+    assert [f"{file.stem}.{each['spec']['group']}" for file, each in zip(copies, definitions(), strict=True)] == [
         each["metadata"]["name"] for each in definitions()
     ], "roles name them by their files"
 
 
 def test_the_users_of_rabbitmq_have_the_rights_of_their_stages() -> None:
-    rights = {**{user_of(stage): rights_of(stage) for stage in Stage}, COMMAND: rights_of_command()}
-    found = yaml.safe_load((CHART / "files" / "rabbitmq.yaml").read_text())
-    assert found == {user: asdict(its) for user, its in rights.items()}
+    assert yaml.safe_load(RIGHTS.read_text()) == rights()
 
 
 @pytest.mark.parametrize("service", SETTINGS)
@@ -52,3 +61,10 @@ def test_the_values_take_every_setting_but_those_that_the_chart_makes(service: s
     schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
     wanted = {name.upper() for name in SETTINGS[service].model_fields.keys() - MADE_BY_THE_CHART}
     assert schema["$defs"][f"{service}Settings"]["propertyNames"]["enum"] == sorted(wanted)
+
+
+if __name__ == "__main__":
+    heading = "# The users of RabbitMQ and their rights, as in deploy/rabbitmq/definitions.json.\n"
+    RIGHTS.write_text(heading + yaml.safe_dump(rights(), sort_keys=False, width=200))
+    for shipped in (files("vcenter_operator.common.kubernetes") / "definitions").iterdir():
+        (DEFINITIONS / shipped.name).write_text(shipped.read_text())
