@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +27,38 @@ def fill(host: str, account: tuple[str, str], ca: Path, description: VCenterDesc
     Raises:
         OSError: the vCenter has not answered within a minute.
     """
-    content = _log_in((host, port), account, ca)
-    try:
+    with _session((host, port), account, ca) as root:
         for name, datacenter in description.datacenters.items():
-            root = content.rootFolder
             home = _child(root.childEntity, name) or root.CreateDatacenter(name=name)
             # All of them before the first port group: of those that come later, vcsim mixes up the networks.
             clusters = {each: _cluster(home, each) for each in datacenter.clusters}
             for each, described in datacenter.clusters.items():
                 _fill_cluster(home, clusters[each], described)
-    finally:
+
+
+@contextmanager
+def _session(place: tuple[str, int], account: tuple[str, str], ca: Path) -> Iterator[Any]:
+    """The root folder, to who has logged in."""
+    stub, content = _greeted(place, ca)
+    try:
+        content.sessionManager.Login(userName=account[0], password=account[1])
+        yield content.rootFolder
         content.sessionManager.Logout()
+    finally:
+        stub.DropConnections()
 
 
-def _log_in(place: tuple[str, int], account: tuple[str, str], ca: Path) -> Any:
+def _greeted(place: tuple[str, int], ca: Path) -> tuple[Any, Any]:
     trusting = ssl.create_default_context(cafile=str(ca))
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             stub = _pyvmomi.SoapStubAdapter(*place, version="vim.version.version9", sslContext=trusting)
-            content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
-            break
+            return stub, vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-    content.sessionManager.Login(userName=account[0], password=account[1])
-    return content
 
 
 def _cluster(datacenter: Any, name: str) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from vcenter_operator.common.messages import Stage
 
@@ -32,9 +35,28 @@ def test_a_service_has_a_part_of_the_lock(stage: Stage) -> None:
     assert len(own) < len(everything)
 
 
-@pytest.mark.parametrize(
-    ("library", "stage"), [("pyvmomi", "collector"), ("jinja2", "renderer"), ("aiodns", "discovery")]
-)
-def test_a_library_is_where_it_is_needed_alone(library: str, stage: str) -> None:
-    found = {each.value for each in Stage if any(pin.startswith(f"{library}==") for pin in pins(each))}
-    assert found == {stage}
+def needed(package: str, extras: frozenset[str] = frozenset()) -> set[str]:
+    """What a package needs on this platform, and what that needs, as far as it is not ours."""
+    found: set[str] = set()
+    waiting, seen = [(package, extras)], set()
+    while waiting:
+        if (one := waiting.pop()) in seen:
+            continue
+        seen.add(one)
+        name, wanted = one
+        for line in requires(name) or ():
+            requirement = Requirement(line)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted)):
+                waiting.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+        found.add(name)
+    return {name for name in found if not name.startswith("vcenter-operator")}
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_service_has_what_it_needs_and_nothing_else(stage: Stage) -> None:
+    locked = {pin.partition("==")[0] for pin in pins(stage)}
+    own = needed(f"vcenter-operator-{stage}")
+    assert own <= locked, f"make lock: {sorted(own - locked)} is missing"
+    elsewhere = {"colorama", "exceptiongroup", "typing-extensions", "pywin32", "tzdata", "async-timeout"}
+    assert locked - own <= elsewhere, f"{sorted(locked - own)} is not needed"
