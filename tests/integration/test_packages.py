@@ -28,7 +28,7 @@ class Installed(NamedTuple):
 
     def run(self, command: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.folder / "bin" / command, *arguments], capture_output=True, text=True, check=False, timeout=60,
+            [self.folder / "bin" / command, *arguments], capture_output=True, text=True, check=False, timeout=120,
             cwd=self.folder, env={**EMPTY, "HOME": str(self.folder), **environment},
         )  # fmt: skip
 
@@ -131,7 +131,7 @@ def test_bash_completes(everything: Installed, completion: str, typed: str, offe
     )
     path = f"{everything.folder / 'bin'}:{EMPTY['PATH']}"
     told = subprocess.run(
-        ["/bin/bash", "--norc", "-c", asked], capture_output=True, text=True, check=False, timeout=60,
+        ["/bin/bash", "--norc", "-c", asked], capture_output=True, text=True, check=False, timeout=120,
         env={**EMPTY, "PATH": path},
     )  # fmt: skip
     assert set(told.stdout.split()) == offered, told.stderr
