@@ -52,8 +52,12 @@ def test_one_trace_from_what_changed_to_the_object(region: Region, otelcol: Otel
     names = [span.name for span in first]
     assert {"transfer zone", "log on", "read snapshot", "plan", "prepare"} <= set(names), names
 
-    # A vCenter is changed: that is a trace of its own, however often discovery's word was repeated meanwhile.
+    # A vCenter is changed: that is a trace of its own, however often discovery's word was repeated meanwhile. The
+    # cluster is made in several steps, and seen when it is whole.
+    (collector,) = fleet["collector"]
+    collector.pause()
     region.cluster("vc-a-0", 11)
+    collector.resume()
     expected = of_cluster(10, 11) | of_zone("qa-de-1a")
     region.expect(expected)
     added = trace_to("nova-compute-bb11", TO_THE_OBJECT, region, otelcol)
