@@ -167,7 +167,7 @@ def test_documents_for_scripts_say_what_the_table_does_and_count_what_is_parked(
 
     def parked() -> subprocess.CompletedProcess[str]:
         told = status(region)
-        assert "collector: 1 messages are parked" in told.stdout
+        assert "collector: 1 parked" in told.stdout
         return told
 
     assert eventually(parked, "nonsense is parked", otherwise=region.logs).returncode == 1

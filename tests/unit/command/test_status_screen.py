@@ -168,7 +168,7 @@ def test_what_is_wrong_stands_out() -> None:
     assert lines[10].split()[:2] == ["vc-c-0", "gone"]
     assert lines[12] == "3 vCenters: 2 trouble, 1 gone"
     assert seen.troubles[:2] == [
-        "collector: 1 messages are parked: they can never work as they stand",
+        "collector: 1 parked, which can never work as they stand: see vcenter-operator messages parked list",
         "applier: nobody works on partition 1",
     ]
     assert exit_code(seen) == 1

@@ -12,7 +12,6 @@ from vcenter_operator.command.messages import exporting, looking, parked_cli, re
 from vcenter_operator.command.messages import replay as replaying
 from vcenter_operator.command.messages.looking import Wish
 from vcenter_operator.command.messages.options import (
-    A_DAY,
     AN_HOUR,
     CHOICE_PANEL,
     BusUrl,
@@ -33,15 +32,12 @@ from vcenter_operator.command.messages.options import (
     Yes,
     access_to,
     asking,
-    files_of,
     run,
     selection_of,
 )
-from vcenter_operator.command.messages.region import Access
 from vcenter_operator.command.status.command import Format
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.process import IN_PROCESS
-from vcenter_operator.common.settings import Settings
 
 app = typer.Typer(
     name="messages",
@@ -73,8 +69,7 @@ def list_command(
 
     Exit codes: 0 there is some; 1 there is none; 2 the broker could not be asked, or a setting is wrong.
     """
-    begin = None if recording else AN_HOUR
-    choice = selection_of(since, until, vcenter, stage, correlation, unless_said=begin)
+    choice = selection_of(since, until, vcenter, stage, correlation, recording=recording, unless_said=AN_HOUR)
     wish = Wish(access_to(bus), choice, output, recording)
     run(looking.list_messages(wish, repeats=repeats))
 
@@ -93,7 +88,7 @@ def show_command(
 
     Exit codes: 0 shown; 1 there is no such message; 2 something could not be asked, or a setting is wrong.
     """
-    wish = Wish(access_to(bus), selection_of(since, unless_said=None if recording else A_DAY), output, recording)
+    wish = Wish(access_to(bus), selection_of(since, recording=recording), output, recording)
     run(looking.show_message(wish, message, manifests=manifests))
 
 
@@ -123,8 +118,8 @@ def trace_command(
     Exit codes: 0 shown; 1 there is no such message; 2 something could not be asked, or a setting is wrong.
     """
     wish = Wish(
-        access_to(bus, files_of(site, templates, written), timeout),
-        selection_of(since, unless_said=None if recording else A_DAY),
+        access_to(bus, timeout, site, templates, written),
+        selection_of(since, recording=recording),
         output,
         recording,
     )
@@ -145,7 +140,7 @@ def diff_command(
     Exit codes: 0 they say the same; 1 they differ; 2 there is no such message, they cannot be compared, or something
     could not be asked.
     """
-    wish = Wish(access_to(bus), selection_of(since, unless_said=None if recording else A_DAY), recording=recording)
+    wish = Wish(access_to(bus), selection_of(since, recording=recording), recording=recording)
     run(looking.diff_messages(wish, first, second, manifests=manifests))
 
 
@@ -186,7 +181,7 @@ def export_command(
     if path.exists():
         raise typer.BadParameter(f"{path} exists already: name a new file")
     wish = Wish(
-        access_to(bus, files_of(site, templates, written), timeout),
+        access_to(bus, timeout, site, templates, written),
         selection_of(since, until, vcenter, stage, correlation),
     )
     run(exporting.export(wish, wanted, path, with_templates=with_templates, clear=tuple(clear or ())))
@@ -254,9 +249,8 @@ def replay_command(
     """
     if embedded and (site is not None or written is not None):
         raise typer.BadParameter("--embedded takes --templates alone")
-    files = None if embedded else files_of(site, templates, written)
-    access = Access(Settings.load(bus=IN_PROCESS if embedded else bus), files, timeout)
-    choice = selection_of(since, until, vcenter, None, correlation, unless_said=None if recording else A_DAY)
+    access = access_to(IN_PROCESS, timeout) if embedded else access_to(bus, timeout, site, templates, written)
+    choice = selection_of(since, until, vcenter, None, correlation, recording=recording)
     wish = Wish(access, choice, output, recording)
     run(
         replaying.replay(
@@ -289,5 +283,5 @@ def resync_command(
     """
     if Stage.APPLIER in (stages or []):
         raise typer.BadParameter("the applier states nothing: ask the renderer")
-    access = access_to(bus, files_of(site, templates, written), timeout)
+    access = access_to(bus, timeout, site, templates, written)
     run(resyncing.resync(access, vcenter, stages or resyncing.STAGES, asking(yes)))

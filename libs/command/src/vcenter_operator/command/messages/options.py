@@ -92,18 +92,15 @@ def asking(yes: bool) -> Callable[[str], bool]:
     return lambda text: yes or typer.confirm(text)
 
 
-def access_to(bus: str | None, files: pipeline.Files | None = None, timeout: float = 30.0) -> Access:
-    """How servers are reached. Raises ConfigurationError."""
-    return Access(Settings.load(bus=bus), files, timeout)
-
-
-def files_of(site: Path | None, templates: Path | None, written: Path | None) -> pipeline.Files | None:
-    """The files in place of a region; None: there are none."""
-    if site is None and templates is None and written is None:
-        return None
-    if site is None or templates is None:
-        raise typer.BadParameter("--site and --templates go together; --written goes with them")
-    return pipeline.Files(site, templates, written)
+def access_to(
+    bus: str | None,
+    timeout: float = 30.0,
+    site: Path | None = None,
+    templates: Path | None = None,
+    written: Path | None = None,
+) -> Access:
+    """How servers are reached, or the files in place of a region. Raises ConfigurationError."""
+    return Access(Settings.load(bus=bus), _files_of(site, templates, written), timeout)
 
 
 def selection_of(
@@ -113,11 +110,15 @@ def selection_of(
     stage: Stage | None = None,
     correlation: str | None = None,
     *,
-    unless_said: str | None = A_DAY,
+    recording: Path | None = None,
+    unless_said: str = A_DAY,
 ) -> Selection:
-    """The choice; `unless_said`: where it begins. Raises ConfigurationError: a time is none."""
+    """The choice; `unless_said`: where it begins, but in a recording, which is read from its begin on.
+
+    Raises ConfigurationError: a time is none.
+    """
     now = datetime.now(UTC)
-    begin, end = (moment(text, now) if text else None for text in (since or unless_said, until))
+    begin, end = (moment(text, now) if text else None for text in (since or ("" if recording else unless_said), until))
     return Selection(begin, end, vcenter, stage, correlation)
 
 
@@ -125,3 +126,12 @@ def run(work: Coroutine[Any, Any, int], *, log_level: telemetry.Level = "ERROR")
     """Runs a command, and ends with its exit code."""
     telemetry.configure(log_level, json=False)
     raise typer.Exit(asyncio.run(work))
+
+
+def _files_of(site: Path | None, templates: Path | None, written: Path | None) -> pipeline.Files | None:
+    """The files in place of a region; None: there are none."""
+    if site is None and templates is None and written is None:
+        return None
+    if site is None or templates is None:
+        raise typer.BadParameter("--site and --templates go together; --written goes with them")
+    return pipeline.Files(site, templates, written)

@@ -22,7 +22,6 @@ from vcenter_operator.command.messages.options import (
     Yes,
     access_to,
     asking,
-    files_of,
     run,
 )
 from vcenter_operator.command.messages.selection import Selection
@@ -72,7 +71,7 @@ def parked_retry_command(
     Exit codes: 0 put back; 1 refused, gone, or nobody said yes; 2 whether it is the newest could not be asked, or a
     setting is wrong.
     """
-    access = access_to(bus, files_of(site, templates, written), timeout)
+    access = access_to(bus, timeout, site, templates, written)
     run(parked.retry_parked(Wish(access, Selection()), message, asking(yes)))
 
 

@@ -16,6 +16,8 @@ _READY = "Ready"
 _DONE, _PAUSED = "Done", "Paused"
 _WRONG_WHEN_GONE = frozenset({("Applied", "False"), ("DeletionHeld", "True")})
 
+_SEE_PARKED = "see vcenter-operator messages parked list"
+
 State = Literal["ready", "trouble", "starting", "gone"]
 
 
@@ -201,7 +203,7 @@ class Pipeline:
             elif view.unowned:
                 yield f"{view.stage}: nobody works on partition {_numbers(view.unowned)}"
             if view.parked:
-                yield f"{view.stage}: {view.parked} messages are parked: they can never work as they stand"
+                yield f"{view.stage}: {view.parked} parked, which can never work as they stand: {_SEE_PARKED}"
 
     def _of_vcenters(self) -> Iterator[str]:
         if self.vcenters is None:
