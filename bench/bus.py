@@ -2,8 +2,8 @@
 
 Both send statements of the same size to the same number of quorum queues with the same arguments, with confirms and so
 many at once on their way, while one consumer with the same prefetch takes them: each on a vCenter of its own, so that
-none supersedes another. They take turns on one broker, in one process. Bare aio-pika is measured a second time with the
-copy in the archive stream that the port sends of every statement.
+none supersedes another. They take turns on one broker, in one process. Bare aio-pika is measured a second time with
+what the port does besides, as one would write it: a copy of each statement to the archive. The port bundles its copies.
 
 Then the memory of a replica that starts behind a long backlog, and of the publisher that made it.
 """

@@ -8,6 +8,7 @@ while it is read in `integration/test_collector*.py`. Restarts are in `test_kill
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import aio_pika
 import pytest
@@ -15,7 +16,11 @@ import pytest
 from tests.e2e.region import Region, of_cluster, of_zone
 from tests.kubectl import kubectl
 from tests.waiting import eventually
-from vcenter_operator.common.messages import Inventory
+from vcenter_operator.common.bus import Topology
+from vcenter_operator.common.bus.rabbitmq.archive import Archive
+from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
+from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.messages import Inventory, Stage
 from vcenter_operator.common.wire import decode, encode
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes", control=True)
@@ -171,23 +176,17 @@ def test_an_old_inventory_after_a_newer_one_changes_nothing(region: Region) -> N
     region.expect(of_cluster(11, 13), of_zone("qa-de-1a"))
 
 
-ARCHIVE = "vcenter-operator.g1.inventory.archive"
 QUEUE = "vcenter-operator.g1.renderer.0"
 
 
 async def _archived_inventory(url: str) -> Inventory:
-    """The newest Inventory in the archive stream that lists both clusters."""
-    connection = await aio_pika.connect(url)
-    async with connection:
-        channel = await connection.channel()
-        await channel.set_qos(prefetch_count=100)
-        queue = await channel.get_queue(ARCHIVE, ensure=False)
-        async with queue.iterator(arguments={"x-stream-offset": "first"}, timeout=10) as messages:
-            async for message in messages:
-                await message.ack()
-                statement = decode(message.body)
-                if isinstance(statement, Inventory) and len(statement.clusters) == 2:
-                    return statement
+    """The first Inventory in the archive that lists both clusters."""
+    archive = Archive(Endpoint.parse(url, 10), Names(Topology(partitions=1), ()))
+    async with aclosing(archive.read(Stage.RENDERER)) as said:
+        async for archived in said:
+            statement = decode(archived.body)
+            if isinstance(statement, Inventory) and len(statement.clusters) == 2:
+                return statement
     raise AssertionError("no such inventory in the archive")
 
 

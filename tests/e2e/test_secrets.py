@@ -17,6 +17,8 @@ from tests.e2e.region import BUS_KEY, SEED, USERNAME, Region, of_cluster, of_zon
 from tests.waiting import eventually
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus import Topology
+from vcenter_operator.common.bus.rabbitmq.archive import Archive
+from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.masterpassword import derive_password
 from vcenter_operator.common.messages import Stage
@@ -52,16 +54,11 @@ def edit(region: Region, mark: int) -> None:
 
 async def park_what_was_said(region: Region) -> None:
     """The last ManifestDelta again, of a schema that no applier knows: it is parked as it is, bodies included."""
+    archive = Archive(Endpoint.parse(region.amqp_url, 10), NAMES)
+    said = [msgpack.unpackb(archived.body) async for archived in archive.read(Stage.APPLIER)]
+    content = next(one for one in said if one["manifests"])
     async with await aio_pika.connect(region.amqp_url) as connection:
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=100)
-        archive = await channel.get_queue(NAMES.archive(Stage.APPLIER), ensure=False)
-        said: asyncio.Queue[Any] = asyncio.Queue()
-        await archive.consume(said.put, arguments={"x-stream-offset": "first"})
-        while True:
-            content = msgpack.unpackb((await asyncio.wait_for(said.get(), 20)).body)
-            if content["manifests"]:
-                break
         arrow = await channel.get_exchange(NAMES.arrow(Stage.APPLIER), ensure=False)
         body = msgpack.packb({**content, "schema": 99})
         await arrow.publish(aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), "0")

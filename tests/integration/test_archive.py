@@ -15,7 +15,8 @@ from tests.contract.harness import DELAYS, EpochsInMemory, Recorder, change, hos
 from vcenter_operator.command.messages.resyncing import request, requests
 from vcenter_operator.common.bus import Ownership, Topology
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
-from vcenter_operator.common.bus.rabbitmq.archive import Archive, Archived
+from vcenter_operator.common.bus.rabbitmq.archive import Archive
+from vcenter_operator.common.bus.rabbitmq.archiving import Archived
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
 from vcenter_operator.common.bus.rabbitmq.parking import Parking, count_parked
 from vcenter_operator.common.bus.rabbitmq.topology import Names
@@ -68,7 +69,6 @@ async def test_the_archive_is_read_in_order_from_a_time_on_and_to_its_end(bus: R
         await bus.publish(statement)
     found = await archived(archive, len(statements))
     assert [decode(one.body) for one in found] == statements
-    assert [one.offset for one in found] == list(range(len(statements)))
     first = found[0]
     assert (first.stage, first.kind, first.host) == (STAGE, "DnsChange", HOST)
     assert (first.message_id, first.correlation_id) == (
@@ -78,13 +78,33 @@ async def test_the_archive_is_read_in_order_from_a_time_on_and_to_its_end(bus: R
 
     # Chunks of the stream are older than the time that is asked for: what is before it is left out.
     middle = found[150].at
-    assert [one.offset for one in await read(archive, middle)] == [one.offset for one in found if one.at >= middle]
+    assert await read(archive, middle) == [one for one in found if one.at >= middle]
     assert await read(archive, datetime.now(UTC) + timedelta(days=1)) == []
     assert await read(archive, began - timedelta(days=30)) == found
 
     # Nothing was taken by all this, and what comes later is there next time.
-    await bus.publish(change(HOST, 999))
-    assert [one.offset for one in await archived(archive, 301)] == list(range(301))
+    last = change(HOST, 999)
+    await bus.publish(last)
+    assert [decode(one.body) for one in await archived(archive, 301)] == [*statements, last]
+
+
+async def test_what_is_published_at_once_travels_together_and_is_archived_one_by_one(
+    bus: RabbitMQBus, endpoint: Endpoint
+) -> None:
+    hosts = hosts_of(TOPOLOGY, STAGE, 0, 400)
+    statements = {host: change(host, 1).model_copy(update={"addresses": ("x" * 10_000,)}) for host in hosts}
+    await asyncio.gather(*(bus.publish(statement) for statement in statements.values()))
+    found = await archived(Archive(endpoint, NAMES), len(statements))
+    assert {one.host: decode(one.body) for one in found} == statements
+    bundles = {one.offset for one in found}
+    assert len(bundles) < len(statements) / 2
+    assert len(bundles) > 3, "more than a bundle may have (1 MiB) went together"
+
+
+async def test_what_was_published_before_a_bus_is_closed_is_archived(bus: RabbitMQBus, endpoint: Endpoint) -> None:
+    await asyncio.gather(*(bus.publish(change(HOST, sequence)) for sequence in range(1, 51)))
+    await bus.close()
+    assert len(await read(Archive(endpoint, NAMES))) == 50
 
 
 async def test_progress_is_told_and_an_archive_that_was_never_made_is_named(

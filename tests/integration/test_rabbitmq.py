@@ -18,13 +18,24 @@ import pytest
 import pytest_asyncio
 from pamqp.common import FieldTable
 
-from tests.contract.harness import DELAYS, EpochsInMemory, RabbitMQHarness, Recorder, change, hosts_of, until
+from tests.contract.harness import (
+    DELAYS,
+    EpochsInMemory,
+    RabbitMQHarness,
+    Recorder,
+    change,
+    hosts_of,
+    until,
+    until_async,
+)
 from tests.contract.proxy import in_front_of
 from tests.contract.replicas import Replica
 from tests.stack.rabbitmq import RabbitMQ
 from vcenter_operator.common import telemetry
 from vcenter_operator.common.bus import Ownership, Topology
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
+from vcenter_operator.common.bus.rabbitmq.archive import Archive
+from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.identity import ObjectId, Revision, Unit
@@ -461,27 +472,31 @@ async def test_messages_say_what_they_are_and_the_archive_has_them_all(harness: 
     await bus.publish(statement)
     await bus.publish(caused)
     async with await aio_pika.connect(harness.url) as connection:
-        archived = await read(connection, NAMES.archive(STAGE), 2, {"x-stream-offset": "first"})
-        queued = await read(connection, NAMES.partition(STAGE, TOPOLOGY.partition(STAGE, HOST)), 2)
-    for found in (archived, queued):
-        assert [decode(message.body) for message in found] == [statement, caused]
-        message = found[1]
-        assert message.content_type == CONTENT_TYPE
-        assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
-        assert (message.message_id, message.type) == (caused.trace.message_id, "DnsChange")
-        assert message.correlation_id == statement.trace.correlation_id
-        assert message.headers["key"] == HOST
-        assert message.headers["traceparent"] == traceparent
-        assert message.headers["causation-id"] == statement.trace.message_id
+        found = await read(connection, NAMES.partition(STAGE, TOPOLOGY.partition(STAGE, HOST)), 2)
+    assert [decode(message.body) for message in found] == [statement, caused]
+    message = found[1]
+    assert message.content_type == CONTENT_TYPE
+    assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+    assert (message.message_id, message.type) == (caused.trace.message_id, "DnsChange")
+    assert message.correlation_id == statement.trace.correlation_id
+    assert message.headers["key"] == HOST
+    assert message.headers["traceparent"] == traceparent
+    assert message.headers["causation-id"] == statement.trace.message_id
+
+    async def all_archived() -> bool:
+        archive = Archive(Endpoint.parse(harness.url, 10), NAMES)
+        return [decode(archived.body) async for archived in archive.read(STAGE)] == [statement, caused]
+
+    await until_async(all_archived, "both in the archive")
 
 
 async def read(
-    connection: aio_pika.abc.AbstractConnection, queue: str, count: int, arguments: FieldTable | None = None
+    connection: aio_pika.abc.AbstractConnection, queue: str, count: int
 ) -> list[aio_pika.abc.AbstractIncomingMessage]:
     async with connection.channel() as channel:
         await channel.set_qos(prefetch_count=100)
         messages: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
-        await (await channel.get_queue(queue, ensure=False)).consume(messages.put, arguments=arguments)
+        await (await channel.get_queue(queue, ensure=False)).consume(messages.put)
         async with asyncio.timeout(10):
             return [await messages.get() for _ in range(count)]
 

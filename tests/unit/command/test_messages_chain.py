@@ -23,7 +23,7 @@ from vcenter_operator.command.messages.chain import chain_of, seeds_of
 from vcenter_operator.command.messages.differences import Indexes, differences
 from vcenter_operator.command.messages.model import Fact, entry_of, facts_of
 from vcenter_operator.command.messages.selection import Selection, moment
-from vcenter_operator.common.bus.rabbitmq.archive import Archived
+from vcenter_operator.common.bus.rabbitmq.archiving import Archived
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import Stage, Statement
 from vcenter_operator.common.wire import encode

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from vcenter_operator.common.bus.rabbitmq.archive import Archived
+from vcenter_operator.common.bus.rabbitmq.archiving import Archived
 from vcenter_operator.common.bus.rabbitmq.topology import ARROWS
 from vcenter_operator.common.errors import MalformedMessage
 from vcenter_operator.common.identity import ObjectId

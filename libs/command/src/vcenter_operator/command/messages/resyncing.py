@@ -8,8 +8,9 @@ from vcenter_operator.command import terminal
 from vcenter_operator.command.diff.collecting import Scope
 from vcenter_operator.command.messages.region import Access
 from vcenter_operator.common.bus.port import Topology
+from vcenter_operator.common.bus.rabbitmq.confirming import Unroutable, confirmed
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
-from vcenter_operator.common.bus.rabbitmq.publishing import Unroutable, confirmed, message_of
+from vcenter_operator.common.bus.rabbitmq.publishing import message_of
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import ResyncRequest, Stage, Trace

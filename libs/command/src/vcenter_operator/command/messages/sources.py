@@ -10,7 +10,8 @@ from typing import Protocol
 from vcenter_operator.command.diff.collecting import Scope
 from vcenter_operator.command.messages.model import Entry, Fact, entry_of, facts_of
 from vcenter_operator.command.messages.selection import Said, Selection
-from vcenter_operator.common.bus.rabbitmq.archive import Archive, Archived
+from vcenter_operator.common.bus.rabbitmq.archive import Archive
+from vcenter_operator.common.bus.rabbitmq.archiving import Archived
 
 _PART_OF_ID = re.compile("[0-9a-f-]+")
 """Of a UUID. What is none is a vCenter's name, and a stream need not be read for it twice."""

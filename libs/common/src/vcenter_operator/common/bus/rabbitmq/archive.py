@@ -10,42 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from aio_pika import IncomingMessage
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from vcenter_operator.common.bus.rabbitmq.archiving import Archived, archived
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered
-from vcenter_operator.common.bus.rabbitmq.publishing import PUBLISHED_AT
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.messages import Stage
 
-_PREFETCH = 100
-_ANSWERED_EVERY = 50
+_PREFETCH = 20
+_ANSWERED_EVERY = 10
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """By so much the clocks of broker and publishers may."""
 
 OnProgress = Callable[[Stage, int, int], None]
-"""Told of a stream how many messages were read, and about how many there are to read."""
-
-
-@dataclass(frozen=True)
-class Archived:
-    """A statement as it was published. What it is about is known without decoding `body`."""
-
-    stage: Stage
-    """The stage that it is for."""
-    offset: int
-    """Its place in the stream."""
-    at: datetime
-    kind: str
-    host: str
-    message_id: str
-    correlation_id: str
-    body: bytes = field(repr=False)
+"""Told of a stream how many bundles of statements were read, and about how many there are to read."""
+Bundle = list[Archived]
 
 
 class Archive:
@@ -69,24 +52,25 @@ class Archive:
                 return
             start = "first" if since is None else since - 2 * _CLOCKS_DIFFER
             count = 0
-            async with aclosing(self._from(link, stage, start)) as messages:
-                async for archived in messages:
+            async with aclosing(self._from(link, stage, start)) as bundles:
+                async for bundle in bundles:
                     count += 1
                     if self._on_progress is not None:
-                        self._on_progress(stage, count, count + newest.offset - archived.offset)
-                    if since is None or archived.at >= since:
-                        yield archived
-                    if archived.offset >= newest.offset:
+                        self._on_progress(stage, count, count + newest.offset - bundle[0].offset)
+                    for one in bundle:
+                        if since is None or one.at >= since:
+                            yield one
+                    if bundle[0].offset >= newest.offset:
                         return
 
     async def _newest(self, link: Link, stage: Stage) -> Archived | None:
-        """The newest message; None: there are none.
+        """The newest statement; None: there are none.
 
         A consumer that begins with the last chunk is sent all of it before anything else is answered on its channel
         (RabbitMQ 3.10; the prefetch bounds chunks there, not messages). The broker's count lags by seconds.
         """
         queue = self._names.archive(stage)
-        arrivals: asyncio.Queue[Archived] = asyncio.Queue()
+        arrivals: asyncio.Queue[Bundle] = asyncio.Queue()
         channel = await _consuming(link, queue)
         async with answered(f"reading {queue}"):
             await _consume(channel, queue, stage, "last", arrivals)
@@ -97,22 +81,22 @@ class Archive:
             while not arrivals.empty():
                 newest = arrivals.get_nowait()
             await channel.close()
-        return newest
+        return newest[-1]
 
-    async def _from(self, link: Link, stage: Stage, start: str | datetime) -> AsyncGenerator[Archived, None]:
+    async def _from(self, link: Link, stage: Stage, start: str | datetime) -> AsyncGenerator[Bundle, None]:
         queue = self._names.archive(stage)
-        arrivals: asyncio.Queue[Archived] = asyncio.Queue()
+        arrivals: asyncio.Queue[Bundle] = asyncio.Queue()
         channel = await _consuming(link, queue)
         tag = 0
         async with answered(f"reading {queue}"):
             await _consume(channel, queue, stage, start, arrivals)
         while True:
             async with answered(f"reading {queue}"):
-                archived = await arrivals.get()
+                bundle = await arrivals.get()
                 tag += 1
                 if tag % _ANSWERED_EVERY == 0:
                     await channel.basic_ack(tag, multiple=True)
-            yield archived
+            yield bundle
 
 
 async def _consuming(link: Link, queue: str) -> AbstractChannel:
@@ -133,24 +117,11 @@ async def _count(channel: AbstractChannel, queue: str) -> int:
 
 
 async def _consume(
-    channel: AbstractChannel, queue: str, stage: Stage, start: str | datetime, arrivals: asyncio.Queue[Archived]
+    channel: AbstractChannel, queue: str, stage: Stage, start: str | datetime, arrivals: asyncio.Queue[Bundle]
 ) -> None:
     async def arrived(delivered: DeliveredMessage) -> None:
-        arrivals.put_nowait(_archived(stage, IncomingMessage(delivered)))
+        offset = (delivered.header.properties.headers or {}).get("x-stream-offset")
+        assert isinstance(offset, int)
+        arrivals.put_nowait(list(archived(stage, offset, delivered.body)))
 
     await channel.basic_consume(queue, arrived, arguments={"x-stream-offset": start})
-
-
-def _archived(stage: Stage, message: IncomingMessage) -> Archived:
-    offset, host, at = (message.headers.get(name) for name in ("x-stream-offset", "key", PUBLISHED_AT))
-    published = datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else message.timestamp
-    return Archived(
-        stage=stage,
-        offset=offset if isinstance(offset, int) else 0,
-        at=published or datetime.fromtimestamp(0, UTC),
-        kind=message.type or "",
-        host=host if isinstance(host, str) else "",
-        message_id=message.message_id or "",
-        correlation_id=message.correlation_id or "",
-        body=message.body,
-    )

@@ -18,8 +18,9 @@ from aiormq.exceptions import ChannelLockedResource
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random
 
 from vcenter_operator.common.bus.port import Parked
+from vcenter_operator.common.bus.rabbitmq.confirming import confirmed
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered
-from vcenter_operator.common.bus.rabbitmq.publishing import carried_on, confirmed
+from vcenter_operator.common.bus.rabbitmq.publishing import carried_on
 from vcenter_operator.common.bus.rabbitmq.topology import PARKED_AT_MOST, Names
 from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.messages import Stage

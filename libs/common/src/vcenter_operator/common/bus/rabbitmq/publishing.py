@@ -15,11 +15,11 @@ from typing import Any
 
 from aio_pika import DeliveryMode, IncomingMessage, Message
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import DeliveryError, PublishError
-from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelAccessRefused
 
 from vcenter_operator.common import tracing
+from vcenter_operator.common.bus.rabbitmq.archiving import Archiver
+from vcenter_operator.common.bus.rabbitmq.confirming import Unroutable, confirmed
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered, keep_connected
 from vcenter_operator.common.bus.rabbitmq.topology import Names, declare, find
 from vcenter_operator.common.errors import BusUnavailable, PermanentError
@@ -32,7 +32,6 @@ log = logger(__name__)
 PROBE = "Probe"
 """The type of a message that only shows that messages flow."""
 _APP_ID = "vcenter-operator"
-_ARCHIVE_WITHIN = 1.0
 _REASON_AT_MOST = 4000
 """Headers have to fit into one frame."""
 PUBLISHED_AT = "published-at"
@@ -40,10 +39,6 @@ PUBLISHED_AT = "published-at"
 BEGAN_AT = "began-at"
 """Header: when the chain began, which this message is part of; likewise."""
 _CARRIED_ON = ("key", "causation-id", "traceparent", PUBLISHED_AT, BEGAN_AT)
-
-
-class Unroutable(BusUnavailable):
-    """There is no queue that would take it."""
 
 
 class Publisher:
@@ -56,7 +51,7 @@ class Publisher:
         self._name = name
         self._link: Link | None = None
         self._channel: AbstractChannel | None = None
-        self._archive: AbstractChannel | None = None
+        self._archiver: Archiver | None = None
         self._renew = asyncio.Event()
 
     async def run(self) -> None:
@@ -68,9 +63,10 @@ class Publisher:
         stage = statement.receiver
         partition = self._names.topology.partition(stage, statement.host)
         with tracing.sending(statement, stage, partition) as sent:
-            message = message_of(sent)
+            message, at = message_of(sent), time.time()
             await self._confirmed(self._names.arrow(stage), str(partition), message)
-        await self._archived(stage, message)
+        if self._archiver is not None:
+            self._archiver.add(sent, message.body, at)
 
     async def body(self, stage: Stage, partition: int, body: bytes) -> None:
         """Bytes as they are, to a partition's queue. Raises BusUnavailable."""
@@ -111,20 +107,22 @@ class Publisher:
     async def _use(self, link: Link) -> None:
         channel = await link.channel(confirms=True)
         await declare_all(link, self._names)
-        archive = await link.channel()
+        archive = await link.channel(confirms=True)
+        archiver = Archiver(link, archive, self._names)
         self._renew.clear()
         ends = (link.lost.wait(), self._renew.wait(), channel.closed(), archive.closed())
         futures = [asyncio.ensure_future(end) for end in ends]
         try:
-            self._link, self._channel, self._archive = link, channel, archive
+            self._link, self._channel, self._archiver = link, channel, archiver
             self.ready.set()
             log.debug("connected for publishing", broker=str(self._endpoint))
             await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.ready.clear()
-            self._link = self._channel = self._archive = None
+            self._link = self._channel = self._archiver = None
             for future in futures:
                 future.cancel()
+            await archiver.finish()
         raise BusUnavailable("the connection for publishing was lost")
 
     async def _confirmed(self, exchange: str, key: str, message: Message, *, mandatory: bool = True) -> None:
@@ -136,47 +134,6 @@ class Publisher:
         except Unroutable:
             self._renew.set()  # somebody deleted a queue: connecting anew declares it
             raise
-
-    async def _archived(self, stage: Stage, message: Message) -> None:
-        """A copy for the archive. What fails here holds nothing up: the statement itself is confirmed."""
-        archive = self._archive
-        if archive is None:
-            return
-        try:
-            async with answered("archiving", _ARCHIVE_WITHIN):
-                await _sent(archive, self._names.archive(stage), "", message)
-        except BusUnavailable as error:
-            log.warning("a statement is missing in the archive", error=str(error))
-
-
-async def confirmed(
-    link: Link, channel: AbstractChannel, exchange: str, key: str, message: Message, *, mandatory: bool = True
-) -> None:
-    """Publishes on a channel with confirms. Raises BusUnavailable; Unroutable where it is `mandatory`."""
-    async with answered(f"publishing to {exchange}"):
-        await link.writable()  # what is not read would pile up here with every attempt
-        try:
-            await _sent(channel, exchange, key, message, mandatory=mandatory)
-        except PublishError:
-            raise Unroutable(f"publishing to {exchange}: no queue takes '{key}'") from None
-        except DeliveryError:
-            raise BusUnavailable(f"publishing to {exchange}: the broker refused it") from None
-
-
-async def _sent(
-    channel: AbstractChannel, exchange: str, key: str, message: Message, *, mandatory: bool = False
-) -> None:
-    """Returns with the confirm, on a channel that has confirms. Who waits for that need not wait for the socket too."""
-    underlay = await channel.get_underlay_channel()
-    assert isinstance(underlay, UnderlayChannel)
-    await underlay.basic_publish(
-        message.body,
-        exchange=exchange,
-        routing_key=key,
-        properties=message.properties,
-        mandatory=mandatory,
-        wait=False,
-    )
 
 
 async def declare_all(link: Link, names: Names) -> None:

@@ -17,7 +17,7 @@ Names begin with `vcenter-operator.g<generation>.` (here `~`), in dry runs with
 | `~<arrow>.archive` | stream of all statements, bounded in age and size; fanout exchange of the same name |
 
 The archive is not bound to the arrow's exchange: a statement that only the archive took would count as routed, and be
-confirmed although its partition queue is missing. The publisher sends it a copy instead.
+confirmed although its partition queue is missing. The publisher sends it copies instead, in bundles (`archiving`).
 
 Discovery has a partition queue as well, which no statement is sent to: its consumer shows that it is owned.
 
