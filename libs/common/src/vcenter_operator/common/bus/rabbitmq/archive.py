@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -20,6 +21,9 @@ from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answ
 from vcenter_operator.common.bus.rabbitmq.topology import Names
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.telemetry import logger
+
+log = logger(__name__)
 
 _PREFETCH = 20
 _ANSWERED_EVERY = 10
@@ -28,7 +32,13 @@ _CLOCKS_DIFFER = timedelta(minutes=1)
 
 OnProgress = Callable[[Stage, int, int], None]
 """Told of a stream how many bundles of statements were read, and about how many there are to read."""
-Bundle = list[Archived]
+
+
+class Bundle(NamedTuple):
+    """What travelled together; no statements: it is nothing that this version can read."""
+
+    offset: int
+    statements: list[Archived]
 
 
 class Archive:
@@ -48,23 +58,28 @@ class Archive:
         """
         async with self._endpoint.linked("archive") as link:
             newest = await self._newest(link, stage)
-            if newest is None or (since is not None and newest.at < since - _CLOCKS_DIFFER):
+            if newest is None:
+                return
+            if since is not None and newest.statements and newest.statements[-1].at < since - _CLOCKS_DIFFER:
                 return
             start = "first" if since is None else since - 2 * _CLOCKS_DIFFER
-            count = 0
+            count = unread = 0
             async with aclosing(self._from(link, stage, start)) as bundles:
                 async for bundle in bundles:
                     count += 1
                     if self._on_progress is not None:
-                        self._on_progress(stage, count, count + newest.offset - bundle[0].offset)
-                    for one in bundle:
+                        self._on_progress(stage, count, count + newest.offset - bundle.offset)
+                    unread += not bundle.statements
+                    for one in bundle.statements:
                         if since is None or one.at >= since:
                             yield one
-                    if bundle[0].offset >= newest.offset:
-                        return
+                    if bundle.offset >= newest.offset:
+                        break
+            if unread:
+                log.warning("in the archive is what this version cannot read", stage=str(stage), messages=unread)
 
-    async def _newest(self, link: Link, stage: Stage) -> Archived | None:
-        """The newest statement; None: there are none.
+    async def _newest(self, link: Link, stage: Stage) -> Bundle | None:
+        """The newest; None: there are none.
 
         A consumer that begins with the last chunk is sent all of it before anything else is answered on its channel
         (RabbitMQ 3.10; the prefetch bounds chunks there, not messages). The broker's count lags by seconds.
@@ -81,7 +96,7 @@ class Archive:
             while not arrivals.empty():
                 newest = arrivals.get_nowait()
             await channel.close()
-        return newest[-1]
+        return newest
 
     async def _from(self, link: Link, stage: Stage, start: str | datetime) -> AsyncGenerator[Bundle, None]:
         queue = self._names.archive(stage)
@@ -122,6 +137,6 @@ async def _consume(
     async def arrived(delivered: DeliveredMessage) -> None:
         offset = (delivered.header.properties.headers or {}).get("x-stream-offset")
         assert isinstance(offset, int)
-        arrivals.put_nowait(list(archived(stage, offset, delivered.body)))
+        arrivals.put_nowait(Bundle(offset, archived(stage, offset, delivered.body)))
 
     await channel.basic_consume(queue, arrived, arguments={"x-stream-offset": start})

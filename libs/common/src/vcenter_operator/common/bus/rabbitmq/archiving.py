@@ -88,16 +88,26 @@ class Archiver:
             async with answered("archiving", _WITHIN):
                 await confirmed(self._link, self._channel, self._names.archive(stage), "", message)
         except BusUnavailable as error:
-            log.warning("statements are missing in the archive", count=len(copies), error=str(error))
+            count = len(copies) + len(self._waiting[stage])
+            self._waiting[stage].clear()  # or it would pile up while the archive takes nothing
+            log.warning("statements are missing in the archive", count=count, error=str(error))
 
 
-def archived(stage: Stage, offset: int, body: bytes) -> Iterator[Archived]:
-    """The statements of a bundle, in the order in which they were published."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(body))
+def archived(stage: Stage, offset: int, body: bytes) -> list[Archived]:
+    """The statements of a bundle, in the order in which they were published; none: it is no bundle."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body) or 1)
     unpacker.feed(body)
-    for at, kind, host, message_id, correlation_id, statement in unpacker:
-        moment = datetime.fromtimestamp(at / 1000, UTC)
-        yield Archived(stage, offset, moment, kind, host, message_id, correlation_id, statement)
+    try:
+        return [_one(stage, offset, *copy) for copy in unpacker]
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
+        return []
+
+
+def _one(
+    stage: Stage, offset: int, at: int, kind: str, host: str, message_id: str, correlation_id: str, body: bytes
+) -> Archived:
+    moment = datetime.fromtimestamp(at / 1000, UTC)
+    return Archived(stage, offset, moment, kind, host, message_id, correlation_id, body)
 
 
 def _taken(copies: deque[bytes]) -> Iterator[bytes]:
