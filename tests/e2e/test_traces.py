@@ -66,8 +66,11 @@ def test_one_trace_from_what_changed_to_the_object(region: Region, otelcol: Otel
     assert written <= {described(region, key) for key in of_cluster(11)}, (
         "a port group may come in a reading of its own"
     )
-    everywhere = {span.of("object") for span in received(otelcol)}
-    assert everywhere >= {described(region, key) for key in expected}
+    eventually(
+        lambda: {span.of("object") for span in received(otelcol)} >= {described(region, key) for key in expected},
+        "a span for every object",
+        otherwise=region.logs,
+    )
 
     # So is an edit of a template.
     region.edit_template("neutron-dvs-agent", "m3neutron", "m3network")
