@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.unit.docs.markdown import WALKED
+
 pytestmark = pytest.mark.needs("rabbitmq")
 
 ROOT = Path(__file__).parents[2]
-WALKED = tuple(ROOT / "docs" / name for name in ("walkthrough-incident.md", "templates.md", "first-steps.md"))
 DONE = "--- done with exit code "
 OTHER_EACH_TIME = {
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}": "TIME",

@@ -13,6 +13,8 @@ PAGES = sorted(
     + list((ROOT / "docs").rglob("*.md"))
     + [ROOT / "tests" / "stack" / "README.md"]
 )
+WALKED = tuple(ROOT / "docs" / name for name in ("walkthrough-incident.md", "templates.md", "first-steps.md"))
+"""Those that are run as they stand, by `tests/e2e/test_walkthrough.py`."""
 _FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!`)\[(?:[^\]]|\n)*?\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", re.MULTILINE)
 
