@@ -15,8 +15,8 @@ from tests.e2e.watched import watched
 from tests.stack import Stack
 
 PICTURE = Path(__file__).parents[1] / "docs" / "dashboard.png"
-VCENTERS, CLUSTERS = 4, 4
-QUIET, TROUBLED = 120.0, 100.0
+VCENTERS, CLUSTERS = 3, 3
+QUIET, TROUBLED = 70.0, 60.0
 """Seconds before the incident, and from its beginning to the picture."""
 _BLOCKS = itertools.count(101)
 """Building blocks of clusters that come and go."""
@@ -27,7 +27,7 @@ def main() -> None:
     stack = Stack()
     try:
         region = prepared(stack, VCENTERS, CLUSTERS)
-        _, prometheus = watched(stack, region, patience="20s")
+        _, prometheus = watched(stack, region, patience="5s")
         begin = time.time()
         changes(region, QUIET)
         print("an incident: a vCenter dies, another lacks its clusters, a template is broken")
@@ -47,18 +47,18 @@ def changes(region: Region, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         number = next(_BLOCKS)
-        region.cluster("vc-a-3", number, "QA-DE-1D")
+        region.cluster("vc-a-2", number, "QA-DE-1C")
         time.sleep(2)
         region.edit_template("nova-compute", r"replicas: \d+", f"replicas: {number % 2 + 1}")
         time.sleep(2)
-        region.vcenters["vc-a-3"].rename_cluster(f"productionbb{number}", f"decommissioned-{number}")
+        region.vcenters["vc-a-2"].rename_cluster(f"productionbb{number}", f"decommissioned-{number}")
         time.sleep(2)
 
 
 def incident(region: Region) -> None:
     """Three things at once."""
     region.vcenters["vc-a-0"].kill()
-    for number in range(1 + CLUSTERS, 1 + CLUSTERS + 3):
+    for number in range(1 + CLUSTERS, 1 + CLUSTERS + 2):
         region.vcenters["vc-a-1"].rename_cluster(f"productionbb{number:03}", f"decommissioned-{number}")
     region.edit_template("neutron-dvs-agent", r"\{= name =\}", "{= name | no_such_filter =}")
 

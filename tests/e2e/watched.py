@@ -21,7 +21,7 @@ def watched(stack: Stack, region: Region, patience: str = "0s") -> tuple[Fleet, 
     """
     ports = {f"{stage}-0": str(free_port()) for stage in STAGES}
     own = {name: {"VCENTER_OPERATOR_PROBE_PORT": port} for name, port in ports.items()}
-    fleet = region.start(Fleet(region.environment(), region.folder, own=own))
+    fleet = region.start(Fleet(region.environment(heartbeat="10"), region.folder, own=own))
     rules = re.sub(r"\bfor: \w+", f"for: {patience}", monitoring.ALERTS.read_text())
     (region.folder / "alerts.yaml").write_text(rules)
     targets = {
