@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import monitoring
 from tests.chart import CHART, Manifest, at, install, of_kind, render
 from tests.stack import Stack
 from tests.stack.errors import StackError
@@ -40,6 +42,7 @@ OWN_ACCESS: dict[str, Any] = {
     "applier": {"namespaces": ["openstack", "storage"]},
     "dns": {"namespace": "dns"},
 }
+RUNBOOKS = "https://git.example.org/vcenter-operator/blob/main/"
 EVERY_OPERATOR: dict[str, Any] = {
     "rabbitmq": {"cluster": {"enabled": True}},
     "services": {
@@ -47,7 +50,11 @@ EVERY_OPERATOR: dict[str, Any] = {
         "applier": {"autoscaling": {"enabled": True, "maxReplicas": 3}, "settings": {"POLICY": "observe"}},
         "renderer": {"settings": {"RENDER_OUTPUT": 16777216}},
     },
-    "metrics": {"podMonitor": {"enabled": True}},
+    "metrics": {
+        "podMonitor": {"enabled": True},
+        "alerts": {"enabled": True, "labels": {"release": "prometheus"}, "runbooks": RUNBOOKS},
+        "dashboard": {"enabled": True},
+    },
     "validation": {"enabled": True},
     "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector.monitoring:4318"}],
     "networkPolicy": {"egress": [{"ports": [{"port": 4318}]}]},
@@ -59,9 +66,14 @@ VALUES = {"default": {}, "own-access": OWN_ACCESS, "every-operator": EVERY_OPERA
 
 
 def rendered(helm: Helm, values: dict[str, Any]) -> str:
-    """In a fixed order, without labels, and what has a test of its own: CRDs and admission policies."""
+    """In a fixed order, without labels, and what has a test of its own: CRDs, admission policies, what watches it."""
     without = {"crds": {"install": False}, "validation": {"enabled": False}}
-    shown = render(helm, "monsoon3", **{**values, **without})
+    watches = {"PrometheusRule/vcenter-operator", "ConfigMap/vcenter-operator-dashboard"}
+    shown = [
+        manifest
+        for manifest in render(helm, "monsoon3", **{**values, **without})
+        if f"{manifest['kind']}/{manifest['metadata']['name']}" not in watches
+    ]
     for manifest in shown:
         del manifest["metadata"]["labels"]
     shown.sort(key=lambda each: (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]))
@@ -138,6 +150,19 @@ def test_autoscaling_counts_what_waits_in_the_partitions_of_this_generation(helm
         every = {item.name for item in names.everything()} | {names.owner(stage, 0)}
         counted = {name for name in every if re.search(trigger["metadata"]["queueName"], name)}
         assert counted == {names.partition(stage, number) for number in range(11)}
+
+
+def test_alerts_and_dashboard_are_those_that_are_tested(helm: Helm) -> None:
+    shown = render(helm, "monsoon3", **EVERY_OPERATOR)
+    rule = of_kind(shown, "PrometheusRule")["vcenter-operator"]
+    expected = yaml.safe_load(
+        monitoring.ALERTS.read_text().replace("docs/runbooks.md#", f"{RUNBOOKS}docs/runbooks.md#")
+    )
+    assert rule["spec"] == expected
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    dashboard = of_kind(shown, "ConfigMap")["vcenter-operator-dashboard"]
+    assert json.loads(dashboard["data"]["vcenter-operator.json"]) == json.loads(monitoring.DASHBOARD.read_text())
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
 # -- taken by the API server

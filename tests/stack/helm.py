@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -51,7 +52,10 @@ OPERATORS = (
         "github.com/prometheus-operator/prometheus-operator",
         "v0.85.0",
         "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
-        ("example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",),
+        (
+            "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+        ),
     ),
 )
 
@@ -81,7 +85,8 @@ def foreign_definitions(say: progress.Say) -> Iterator[dict[str, Any]]:
 
 def _fetched(operator: Published, say: progress.Say) -> Path:
     name = operator.module.removeprefix("github.com/").replace("/", "-")
-    return cache.cached(f"crds-{name}", operator.version, lambda target: _fetch(operator, target), say)
+    key = f"{operator.version}-{hashlib.sha256(repr(operator.files).encode()).hexdigest()[:12]}"
+    return cache.cached(f"crds-{name}", key, lambda target: _fetch(operator, target), say)
 
 
 def _fetch(operator: Published, target: Path) -> None:
