@@ -15,7 +15,7 @@ BUILT = VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' libs/command/pyproje
 	REVISION=$(shell git rev-parse HEAD) SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct -- Dockerfile libs requirements services)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo region images up down docs wheels test unit histories chaos lint format picture lock clean
+.PHONY: help venv demo region images up up-test down docs wheels test unit histories chaos lint format picture lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ images: ## an image for each service, and one with the command and all of them
 up: images ## the example region on real servers in containers; it waits for the first objects and says where to look
 	$(COMPOSE) up --detach
 	@deploy/compose/ready.sh $(COMPOSE)
+
+up-test: up ## breaks that region piece by piece, sees it recover, and takes it down: needs an engine, so not in `make test`
+	deploy/compose/check.sh $(COMPOSE)
 
 down: ## takes away what `make up` made, but for the images
 	$(COMPOSE) --profile tools down --volumes --remove-orphans
