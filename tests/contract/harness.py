@@ -14,10 +14,10 @@ from pamqp.common import FieldTable
 
 from tests.contract.proxy import Proxy, in_front_of
 from vcenter_operator.common.bus import Consumer, Ownership, Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus, _Queued
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
 from vcenter_operator.common.bus.rabbitmq.topology import ARROWS, Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import DnsChange, ResyncRequest, Stage, Statement
 

@@ -17,9 +17,9 @@ from tests.e2e.asking import ask
 from tests.e2e.region import BUS_KEY, SEED, USERNAME, Region, of_cluster, of_zone
 from tests.waiting import eventually
 from vcenter_operator.common import labels
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.topology import Exchange, Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.masterpassword import derive_password
 from vcenter_operator.common.messages import Stage
 

@@ -17,10 +17,10 @@ import yaml
 
 from tests.e2e.asking import COMMAND
 from tests.waiting import eventually
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.publishing import message_of
 from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.identity import Revision
 from vcenter_operator.common.messages import DnsChange, Stage
 

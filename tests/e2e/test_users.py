@@ -27,11 +27,11 @@ from tests.e2e.test_same_manifests import manifests
 from tests.stack import Stack
 from tests.waiting import eventually
 from vcenter_operator.common.bus import Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.rabbitmq import RabbitMQBus
 from vcenter_operator.common.bus.rabbitmq.definitions import COMMAND as PEOPLE
 from vcenter_operator.common.bus.rabbitmq.definitions import user_of
 from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.messages import Stage
 

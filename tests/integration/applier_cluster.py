@@ -19,8 +19,8 @@ from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.applier.wiring import on_kubernetes
 from vcenter_operator.common.bus import Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.embedded.epochs import FolderEpochs
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api, Resource

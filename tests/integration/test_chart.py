@@ -26,8 +26,8 @@ from tests.stack.kubernetes import Kubernetes
 from tests.stack.progress import say_on_stdout
 from tests.waiting import eventually
 from vcenter_operator.common.bus import Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.messages import Stage
 
 pytestmark = pytest.mark.needs("helm")

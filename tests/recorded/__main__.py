@@ -20,11 +20,11 @@ from tests.recorded.vocabulary import vocabulary
 from tests.stack import Stack
 from vcenter_operator.common import wire
 from vcenter_operator.common.bus import Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.rabbitmq.archive import Archive
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
 from vcenter_operator.common.bus.rabbitmq.topology import ARROWS, Names
 from vcenter_operator.common.configuration import Configuration
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Statement
 
 

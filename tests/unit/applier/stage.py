@@ -19,9 +19,9 @@ from vcenter_operator.applier.core.outcome import Outcome
 from vcenter_operator.applier.ports import Cluster, Guard
 from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common.bus import Ownership, Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.configuration import Configuration
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.embedded.epochs import FolderEpochs
 from vcenter_operator.common.embedded.record import FolderStore
 from vcenter_operator.common.identity import ObjectId

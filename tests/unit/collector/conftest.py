@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.collector.scene import Scene
-from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.delays import RetryDelays
 
 
 @pytest.fixture(autouse=True)

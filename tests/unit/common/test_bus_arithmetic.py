@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcenter_operator.common.bus import Ownership, Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
 from vcenter_operator.common.bus.sharing import fair_share
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import OwnershipLost
 from vcenter_operator.common.messages import Stage
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from vcenter_operator.common.bus import Topology
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.rabbitmq.definitions import definitions, rights_of
 from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.messages import Stage
 
 DEPLOYED = Path(__file__).parents[3] / "deploy" / "rabbitmq" / "definitions.json"

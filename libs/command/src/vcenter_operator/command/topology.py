@@ -11,11 +11,11 @@ from collections.abc import Callable
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered
 from vcenter_operator.common.bus.rabbitmq.definitions import definitions
 from vcenter_operator.common.bus.rabbitmq.topology import Exchange, Names, Queue
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import BusUnavailable, ConfigurationError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.settings import Settings

@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from vcenter_operator.common import tracing
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Bus, Epochs, Topology
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import ConfigurationError, TransientError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.platform import Platform

@@ -21,9 +21,9 @@ from vcenter_operator.applier.ports import Cluster, Freeze, OnPlan
 from vcenter_operator.applier.reconciling import Reconciler, Superseded
 from vcenter_operator.applier.recording import Recorder
 from vcenter_operator.applier.state import VCenterState
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Bus, Ownership
 from vcenter_operator.common.configuration import ConfigurationSource
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage, Statement
 from vcenter_operator.common.record.port import Store

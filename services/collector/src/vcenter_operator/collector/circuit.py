@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.record import RefusedLogins
 
 OPENS_AFTER = 3

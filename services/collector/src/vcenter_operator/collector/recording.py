@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from vcenter_operator.collector.core.evidence import in_order
 from vcenter_operator.common.bus import Ownership
-from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import OperatorError
 from vcenter_operator.common.identity import NEVER, Revision
 from vcenter_operator.common.messages import Stage

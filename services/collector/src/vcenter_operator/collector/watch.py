@@ -31,7 +31,7 @@ from vcenter_operator.collector.ports import (
 )
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.collector.standing import Standing, connected
-from vcenter_operator.common.bus.dispatch import RetryDelays
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import OperatorError, PermanentError, TransientError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.telemetry import logger

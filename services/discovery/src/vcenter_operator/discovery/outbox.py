@@ -10,8 +10,8 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Bus, Ownership
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import OperatorError, OwnershipLost, StaleRecord
 from vcenter_operator.common.messages import DnsChange
 from vcenter_operator.common.record import Discovered, Record, Store

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Bus, Ownership
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.messages import DnsChange, Stage
 from vcenter_operator.common.record import Condition, Discovered, Store
 from vcenter_operator.common.telemetry import logger

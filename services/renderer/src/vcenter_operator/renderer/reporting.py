@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Ownership
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import OperatorError, OwnershipLost, PermanentError
 from vcenter_operator.common.events import Events
 from vcenter_operator.common.labels import API_VERSION, TEMPLATE_KIND

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from vcenter_operator.command import pipeline
 from vcenter_operator.command.messages.nowhere import Nowhere
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint
 from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import ConfigurationError, TransientError
 from vcenter_operator.common.platform import Platform
 from vcenter_operator.common.process import IN_PROCESS

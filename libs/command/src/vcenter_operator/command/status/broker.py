@@ -13,10 +13,10 @@ from typing import Self
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from vcenter_operator.common.bus.dispatch import RetryDelays
 from vcenter_operator.common.bus.port import Topology
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, answered
 from vcenter_operator.common.bus.rabbitmq.topology import Names, Queue
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.settings import Settings
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from vcenter_operator.common import metrics, tracing
-from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, Dispatcher, RetryDelays
+from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, Dispatcher
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulse, Pulses
 from vcenter_operator.common.bus.sharing import Sharing, tenure
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import BusUnavailable, MalformedMessage
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 from vcenter_operator.common.telemetry import logger

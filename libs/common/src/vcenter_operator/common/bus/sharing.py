@@ -17,8 +17,9 @@ from typing import Protocol
 import structlog
 
 from vcenter_operator.common import metrics
-from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
+from vcenter_operator.common.bus.dispatch import Dispatcher
 from vcenter_operator.common.bus.port import Consumer, Ownership
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import TransientError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.telemetry import logger

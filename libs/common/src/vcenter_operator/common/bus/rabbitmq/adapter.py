@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from vcenter_operator.common import metrics
-from vcenter_operator.common.bus.dispatch import CLEAR_EVERY, RetryDelays
+from vcenter_operator.common.bus.dispatch import CLEAR_EVERY
 from vcenter_operator.common.bus.port import Consumer, Epochs, Parked, Topology
 from vcenter_operator.common.bus.pulse import PROBE_EVERY, Pulses
 from vcenter_operator.common.bus.rabbitmq.connection import Endpoint, Link, first_contact, keep_connected
@@ -17,6 +17,7 @@ from vcenter_operator.common.bus.rabbitmq.ownership import Owner
 from vcenter_operator.common.bus.rabbitmq.parking import Parking
 from vcenter_operator.common.bus.rabbitmq.publishing import Publisher, declare_all
 from vcenter_operator.common.bus.rabbitmq.topology import Names
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import BusUnavailable
 from vcenter_operator.common.messages import ResyncRequest, Stage, Statement
 

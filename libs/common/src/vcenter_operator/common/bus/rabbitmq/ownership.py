@@ -19,7 +19,7 @@ from aiormq.abc import AbstractChannel as UnderlayChannel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelLockedResource
 
-from vcenter_operator.common.bus.dispatch import Dispatcher, RetryDelays
+from vcenter_operator.common.bus.dispatch import Dispatcher
 from vcenter_operator.common.bus.port import Consumer, Epochs, Ownership
 from vcenter_operator.common.bus.pulse import Pulses
 from vcenter_operator.common.bus.rabbitmq.clearing import Clearing
@@ -28,6 +28,7 @@ from vcenter_operator.common.bus.rabbitmq.consuming import Consumption
 from vcenter_operator.common.bus.rabbitmq.publishing import Publisher
 from vcenter_operator.common.bus.rabbitmq.topology import Names, declare
 from vcenter_operator.common.bus.sharing import Sharing, tenure
+from vcenter_operator.common.delays import RetryDelays
 from vcenter_operator.common.errors import BusUnavailable, TransientError
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.telemetry import logger
