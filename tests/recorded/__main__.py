@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from tests.e2e.region import PARTITIONS, Region, of_cluster, of_zone, region_of
+from tests.e2e.region import PARTITIONS, Region, of_cluster, of_zone
 from tests.recorded import BUS_KEY, HOST, NAMESPACE
 from tests.recorded.samples import samples
 from tests.recorded.vocabulary import vocabulary
@@ -51,13 +49,15 @@ def spoken() -> list[Statement]:
         kubernetes, zone, rabbitmq = stack.kubernetes(), stack.dns(), stack.rabbitmq()
         kubernetes.create_namespace(NAMESPACE)
         url = rabbitmq.create_vhost("recorded")
-        start: Callable[..., Any] = stack.start_vcsim
         with tempfile.TemporaryDirectory() as folder:
-            for region in region_of(kubernetes, zone, url, NAMESPACE, start, Path(folder)):
+            region = Region(kubernetes, zone, url, NAMESPACE, stack.start_vcsim, Path(folder))
+            try:
+                region.prepare()
                 return asyncio.run(archived(region))
+            finally:
+                region.close()
     finally:
         stack.close()
-    raise AssertionError
 
 
 async def archived(region: Region) -> list[Statement]:
