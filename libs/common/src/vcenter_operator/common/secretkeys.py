@@ -16,9 +16,13 @@ class SecretKey(NamedTuple):
 
 
 SECRET_KEYS = (
-    SecretKey("namespace", "Where the DNS service is looked for. Needed, unless `dns_ip` and `dns_port` are set"),
-    SecretKey("username", "Needed. The account for the vCenters"),
-    SecretKey("password", "Needed. The seed that the account's password for each vCenter is derived from", hidden=True),
+    SecretKey("namespace", "Where the DNS service is looked for. Discovery needs it, unless `dns_ip` is set"),
+    SecretKey("username", "The account for the vCenters. Collector and renderer need it"),
+    SecretKey(
+        "password",
+        "The seed that the account's password for each vCenter is derived from. Collector and renderer need it",
+        hidden=True,
+    ),
     SecretKey(
         "tsig_key",
         "Base64 secret of the TSIG key `tsig-key` (`hmac-sha256`); without it transfers are unsigned, and NOTIFY is "
@@ -29,8 +33,8 @@ SECRET_KEYS = (
     SecretKey("dns_port", "The same for its port"),
     SecretKey(
         "bus_key",
-        "Needed. Base64 of at least 16 random bytes (`openssl rand -base64 32`): seals manifests on the bus and keys "
-        "their digests",
+        "Base64 of at least 16 random bytes (`openssl rand -base64 32`): seals manifests on the bus and keys their "
+        "digests. Renderer and applier need it",
         hidden=True,
     ),
     SecretKey(

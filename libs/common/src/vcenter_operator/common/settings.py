@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     """The zone to look in; none: the last search domain of `resolv.conf`, or `cc.<region>.cloud.sap` outside a
      cluster."""
     log_level: Level = Field(default="INFO", validation_alias="LOG_LEVEL")
-    """The level at the start; it can be changed while the process runs (see `serving`)."""
+    """The level at the start; `PUT /log-level` changes it while the process runs."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto`: text on a terminal, JSON elsewhere."""
 
