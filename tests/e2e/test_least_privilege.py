@@ -99,7 +99,7 @@ ALLOWED = {
     ],
 }
 ANYTHING_THAT_TEMPLATES_YIELD = [
-    f"{method} {place}"
+    f"{method} {place.removesuffix('/x') if method == 'POST' else place}"
     for place in (
         f"{CORE}/namespaces/{{objects}}/secrets/x",
         f"{CORE}/namespaces/{{objects}}/configmaps/x",
@@ -107,7 +107,7 @@ ANYTHING_THAT_TEMPLATES_YIELD = [
         f"{APPS}/namespaces/{{objects}}/deployments/x",
         f"{APPS}/namespaces/{{objects}}/statefulsets/x",
     )
-    for method in ("PATCH", "PUT", "DELETE")
+    for method in ("POST", "PATCH", "PUT", "DELETE")
 ]
 REFUSED = {
     "any service": [
