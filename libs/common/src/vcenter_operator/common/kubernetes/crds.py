@@ -5,6 +5,7 @@ something of this release's and the process has the right to do so (contract).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +27,8 @@ SERVICE_USERS = Resource(GROUP, VERSION, "vcenter-service-users")
 _DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _SERVED = {f"{resource.plural}{part}" for resource in (TEMPLATES, VCENTERS, SERVICE_USERS) for part in ("", "/status")}
 _ATTEMPTS = 5
+NUMBER = f"{GROUP}/definition"
+"""Annotation: raised with every change of a definition."""
 
 
 def definitions() -> list[dict[str, Any]]:
@@ -43,7 +46,7 @@ def definitions_yaml() -> str:
 async def ensure_crds(client: ApiClient, *, dry_run: bool = False, within: float = 30.0) -> None:
     """Returns when the server serves them (`within` seconds), having made or updated those that lack anything.
 
-    One that has more than this release knows is left as it is: a newer release wrote it. Without the right to write
+    One that a later release wrote is left as it is. Without the right to write
     them it is enough that they are there; one that is behind is told of, since the server drops what it does not know.
     A dry run has the server check them, no more.
 
@@ -78,7 +81,7 @@ async def _bring_up_to_date(api: Api, definition: dict[str, Any], dry_run: bool)
     name = definition["metadata"]["name"]
     try:
         found = await api.get(_DEFINITIONS.path(name))
-        if found is not None and states(found["spec"], definition["spec"]):
+        if found is not None and is_current(found, definition):
             return None
     except Forbidden:
         pass  # to be read, that is: it may be written all the same
@@ -89,11 +92,23 @@ async def _bring_up_to_date(api: Api, definition: dict[str, Any], dry_run: bool)
     return None
 
 
-def states(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted of a definition is there: the server adds defaults, a later release more fields.
+def is_current(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a definition is this release's or a later one's. That goes by a number which every change raises.
 
-    The server leaves out what is false.
+    By what it says it could not be told: a later release may demand less.
     """
+    theirs, ours = _number(found), _number(wanted)
+    return theirs > ours or (theirs == ours and states(found["spec"], wanted["spec"]))
+
+
+def _number(definition: Mapping[str, Any]) -> int:
+    """0 where it has none, as what the deployed operator made."""
+    found = (definition["metadata"].get("annotations") or {}).get(NUMBER, "")
+    return int(found) if found.isdecimal() else 0
+
+
+def states(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted of a definition is there: the server adds defaults, and leaves out what is false."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(states(found.get(key), wanted[key]) for key in wanted)
     if isinstance(wanted, list):
