@@ -380,3 +380,7 @@ class ResyncRequest(Sent):
     objects: Several[ObjectKey] = ()
     """Only with `host`, only to the renderer: the ids whose manifests are lacking."""
     trace: Trace = Field(default_factory=Trace)
+
+    def since(self, began_at: float | None) -> Self:
+        """The same request, of a chain that began then; see `Trace.began_at`."""
+        return self.model_copy(update={"trace": self.trace.since(began_at)})

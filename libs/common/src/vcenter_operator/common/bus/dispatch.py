@@ -140,6 +140,10 @@ class Dispatcher:
         """How many deliveries are held without an answer."""
         return len(self._waiting) + len(self._workers) + len(self._tasks) - len(self._requests)
 
+    def knows(self, host: str) -> bool:
+        """Whether anything was said of a vCenter since the partition was taken."""
+        return host in self._newest
+
     def supersedes(self, host: str, age: Age) -> bool:
         """Whether a parked statement of that age is needed no more: a newer one came, or the same is done by now.
 

@@ -294,15 +294,17 @@ class _Seat:
             except MalformedMessage as error:
                 dispatcher.reject(_Request(self._broker, self._stage, holding, queued), str(error))
             else:
-                dispatcher.resync(request)
+                dispatcher.resync(request.since(queued.began_at))
 
     async def _clearing(self, dispatcher: Dispatcher) -> None:
         """Takes away what was parked and is superseded by now."""
         parked = self._broker.parked[self._stage]
         while True:
             await asyncio.sleep(self._bus.clear_every)
-            for one in [each for each in parked if _superseded(each, dispatcher)]:
-                parked.remove(one)
+            for one in [each for each in parked if each.host is None or dispatcher.knows(each.host)]:
+                if _superseded(one, dispatcher) and one in parked:
+                    parked.remove(one)
+                await asyncio.sleep(0)
 
 
 def _superseded(parked: Parked, dispatcher: Dispatcher) -> bool:

@@ -22,6 +22,8 @@ from vcenter_operator.common.wire import statement_for
 
 log = logger(__name__)
 
+_LOOK_EVERY = 1800.0
+"""Seconds after which they are looked through anyway: one may have come for one that went."""
 _REST = 20
 """So many times as long as it took to look through the queue it is left alone afterwards."""
 
@@ -38,6 +40,8 @@ class Clearing:
         """How many were parked when they were looked through."""
         self._seen: list[tuple[str, Age]] = []
         """What they were about."""
+        self._look_at = 0.0
+        """When (monotonic) they are looked through though the number is the same."""
 
     async def run(self, dispatchers: Mapping[int, Dispatcher]) -> None:
         """Until cancelled. `dispatchers`: of the partitions that are owned at the time."""
@@ -48,6 +52,8 @@ class Clearing:
             try:
                 await self._clear(dispatchers)
             except BusUnavailable as error:
+                if self._link.lost.is_set() or _is_cancelled():
+                    raise  # what failed on the way out is no reason to stay
                 log.info("parked messages not looked through", stage=str(self._stage), error=str(error))
             pause = max(self._every, _REST * (time.monotonic() - began))
 
@@ -56,7 +62,8 @@ class Clearing:
             return any(dispatcher.supersedes(host, age) for dispatcher in dispatchers.values())
 
         count = await count_parked(self._link, self._names, self._stage)
-        if not count or (count == self._count and not any(superseded(*each) for each in self._seen)):
+        known = count == self._count and time.monotonic() < self._look_at
+        if not count or (known and not any(superseded(*each) for each in self._seen)):
             return
         seen: list[tuple[str, Age]] = []
 
@@ -74,3 +81,10 @@ class Clearing:
             for message in taken:
                 log.info("superseded, no longer parked", vcenter=message.headers.get("key"), id=message.message_id)
         self._count, self._seen = count - len(taken), seen
+        self._look_at = time.monotonic() + _LOOK_EVERY
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is to end, though another error has taken the place of the one that says so."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -182,7 +182,7 @@ class Consumption:
         except MalformedMessage as error:
             dispatcher.reject(delivery, str(error))
         else:
-            dispatcher.resync(request)
+            dispatcher.resync(request.since(delivery.began_at))
 
     # aiormq runs each callback as a task of its own. They start in the order of arrival, and what does not wait before
     # it puts keeps that order.
