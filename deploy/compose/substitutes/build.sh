@@ -12,7 +12,7 @@ if ! docker image inspect "$name/debian" > /dev/null 2>&1; then
   trap 'rm -rf "$root"' EXIT
   debootstrap --variant=minbase --include=ca-certificates,openssl,python3-venv bookworm "$root"
   ln -s /usr/bin/python3 "$root/usr/local/bin/python"
-  # A mirror that this machine is given may have its certificate from an authority of its own.
+  # A mirror of packages may have its certificate from a private authority.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   tar -C "$root" -c . | docker import -c 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' - "$name/debian"

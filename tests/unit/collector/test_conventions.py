@@ -1,4 +1,4 @@
-"""The mission's conventions, as the contract with the templates states them."""
+"""The conventions, as the contract with the templates states them."""
 
 from __future__ import annotations
 

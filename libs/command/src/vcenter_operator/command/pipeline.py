@@ -13,8 +13,8 @@ from vcenter_operator.applier.ports import OnAnswer, OnPlan
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector import wiring as collector
 from vcenter_operator.collector.settings import CollectorSettings
-from vcenter_operator.common import process, tracing
-from vcenter_operator.common.bus import Bus
+from vcenter_operator.common import metrics, process, tracing
+from vcenter_operator.common.bus import Bus, Topology
 from vcenter_operator.common.embedded import platform as embedded
 from vcenter_operator.common.kubernetes import platform as kubernetes
 from vcenter_operator.common.messages import Stage
@@ -86,6 +86,8 @@ async def run(files: Files | None, stages: Sequence[Stage], *, dry_run: bool, **
     """
     settings = Settings.load(**overrides)
     name = "vcenter-operator" if len(stages) > 1 else f"vcenter-operator-{stages[0]}"
+    for stage in stages:
+        metrics.serves(stage, Topology(settings.partitions, settings.generation).partitions_of(stage))
     system = process.IN_PROCESS if settings.bus == process.IN_PROCESS else process.RABBITMQ
     with tracing.exported(name, system, dry_run=dry_run):
         async with (

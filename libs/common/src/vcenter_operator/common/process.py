@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
-from vcenter_operator.common import tracing
+from vcenter_operator.common import metrics, tracing
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.port import Bus, Epochs, Topology
 from vcenter_operator.common.delays import RetryDelays
@@ -135,12 +135,14 @@ def stage_main(stage: Stage, settings: type[S], wiring: Wiring[S], argv: Sequenc
             )
         return made
 
-    return run(lambda: _stage(loaded(), wiring, command.prog, dry_run), loaded)
+    return run(lambda: _stage(stage, loaded(), wiring, command.prog, dry_run), loaded)
 
 
-async def _stage(settings: S, wiring: Wiring[S], name: str, dry_run: bool) -> None:
+async def _stage(stage: Stage, settings: S, wiring: Wiring[S], name: str, dry_run: bool) -> None:
     from vcenter_operator.common.kubernetes.platform import open_platform  # noqa: PLC0415 - slow to import
 
+    # Told from the start: who only waits for a broker shows partitions that nobody owns.
+    metrics.serves(stage, Topology(settings.partitions, settings.generation).partitions_of(stage))
     # Traces before the bus is there: loading what they need may hold up the loop for a moment.
     with tracing.exported(name, RABBITMQ, dry_run=dry_run):
         async with (

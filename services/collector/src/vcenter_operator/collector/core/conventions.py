@@ -1,4 +1,4 @@
-"""The mission's conventions: what the names in a vCenter mean. Every rule is the contract's with the templates."""
+"""The conventions: what the names in a vCenter mean. Every rule is the contract's with the templates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vcenter_operator.common.messages import ClusterRole
 
 PRODUCTION = "production(.+)"
-"""The mission's convention; the deployed operator's narrower one is `production(bb[0-9]+)`."""
+"""The default convention; the deployed operator's narrower one is `production(bb[0-9]+)`."""
 
 HAGROUP_REGEX = r".*_hg(?P<hagroup>[ab])$"
 
