@@ -111,7 +111,8 @@ async def test_what_the_account_may_not_look_at_holds_up_nothing_else(
     grant(kubernetes, region.namespace, region.namespace, *IN_ITS_OWN)
     grant(kubernetes, elsewhere, region.namespace, OBJECTS)
     one, two = (region.config_map(name, namespace=elsewhere) for name in ("one", "two"))
-    barred = {**region.deployment("barred", template=CINDER), "metadata": {**one["metadata"], "name": "barred"}}
+    barred = region.deployment("barred", template=CINDER)
+    barred["metadata"]["namespace"] = elsewhere
     async with region.applier(look_every="1"):
         await region.state(stated(one, two))
         await region.shows("AsStated")
