@@ -135,11 +135,13 @@ def test_the_commands_of_the_documentation_are_understood(helm: Helm) -> None:
     """Rendered instead of installed: what Helm says of their values and of the chart it says here as well."""
     text = PAGE.read_text().replace("\\\n", " ").replace("$service", "applier")
     commands = re.findall(r"^ *helm upgrade (?:--install )?vcenter-operator deploy/chart (.*)", text, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 5
     for command in commands:
         arguments = [each for each in shlex.split(command) if each != "--reset-then-reuse-values"]
         done = helm.run("template", "vcenter-operator", CHART, *arguments)
         assert done.returncode == 0, f"{command}: {done.stderr}"
+        if "image.tag=0.1.0" in command:
+            assert re.findall(r"image: .*:(.*)", done.stdout) == ["0.1.0"] * 4, "the version that runs"
 
 
 def test_autoscaling_counts_what_waits_in_the_partitions_of_this_generation(helm: Helm) -> None:

@@ -451,7 +451,7 @@ async def test_each_stage_is_a_manager_of_its_own_and_shows_in_the_columns(clien
     assert managers.items() >= {f"{labels.FIELD_MANAGER}-{stage}": "Apply" for stage in stages}.items()
     await store.write(HOST, APPLIED)
     accept = "application/json;as=Table;g=meta.k8s.io;v=v1"
-    table = await api._request("GET", vcenters.path(), accept=accept)
+    table = await api._request("get", vcenters.path(), accept=accept)
     columns = [column["name"] for column in table["columnDefinitions"]]
     row = dict(zip(columns, table["rows"][0]["cells"], strict=True))
     shown = {name: row[name] for name in ("Clusters", "Objects", "Held", "Ready", "State", "Problem")}
