@@ -53,8 +53,7 @@ class Looking:
         state.surveyed = state.delta is not None
         state.hold(replace(holdings, objects={**holdings.objects, **ours}))
         index = state.delta.index if state.delta else {}
-        in_sight = not (state.strangers or state.places & holdings.barred.keys())
-        told = in_sight and self._cluster.known(state.host, state.places, index) is not None
+        told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None
         state.look_at = self._again_at(told=told)
 
     def _again_at(self, *, told: bool) -> float:

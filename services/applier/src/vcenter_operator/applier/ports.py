@@ -52,10 +52,7 @@ class Holdings:
     namespaces: frozenset[str] = frozenset()
     """The namespaces that the parent names, beside its own."""
     unserved: frozenset[GroupKind] = frozenset()
-    """Of `kinds`: those of which nothing can be said, since the server does not know them just now, or is not to be
-    asked for them everywhere."""
-    barred: Mapping[Place, str] = field(default_factory=dict)
-    """Where the account may not look, and what the server says to that: of what is there nothing is known."""
+    """Of `kinds`: those that the server does not know just now, so that nothing can be said of their objects."""
 
 
 @dataclass(frozen=True)

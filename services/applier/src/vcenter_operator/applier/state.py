@@ -158,27 +158,13 @@ class VCenterState:
             approved=frozenset((one.id, one.uid) for one in applied.approved) if applied else frozenset(),
             gone_since=self.gone_since,
             samples=applied.samples if applied else (),
-            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()}
-            | self._put_off()
-            | self._out_of_sight(),
+            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()} | self._put_off(),
             bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),
         )
 
     def _put_off(self) -> dict[ObjectId, Refusal]:
         index = self.delta.index if self.delta else {}
         return {one: Refusal(index[one].digest, _UNDONE) for one in self.paused if one in index}
-
-    def _out_of_sight(self) -> dict[ObjectId, Refusal]:
-        """What would stand where the account may not look."""
-        if self.holdings is None or self.delta is None or not self.holdings.barred:
-            return {}
-        barred = self.holdings.barred
-        places = {one: (GroupKind.of(one), one.namespace) for one in self.delta.index}
-        return {
-            one: Refusal(self.delta.index[one].digest, barred[place])
-            for one, place in places.items()
-            if place in barred
-        }
 
     def hold(self, holdings: Holdings) -> None:
         """Takes over what is owned."""

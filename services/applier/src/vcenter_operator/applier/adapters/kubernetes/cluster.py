@@ -29,7 +29,7 @@ from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api, Resource
-from vcenter_operator.common.kubernetes.errors import Conflict, Forbidden, NotFound, Rejected
+from vcenter_operator.common.kubernetes.errors import Conflict, NotFound, Rejected
 from vcenter_operator.common.kubernetes.recordview import RecordView
 
 _T = TypeVar("_T")
@@ -53,8 +53,6 @@ class KubernetesCluster:
         self._records = records
         self._parents = Parents(api, self._writes, namespace, records)
         self._live: Live | None = None
-        self._barred: dict[Place, str] = {}
-        """See `Holdings.barred`. It is tried again with every look."""
 
     @asynccontextmanager
     async def watching(self, client: ApiClient) -> AsyncIterator[Self]:
@@ -77,11 +75,10 @@ class KubernetesCluster:
         """See `Cluster.known`: what is not in any ApplySet cannot be known."""
         if self._live is None or (scope := self._parents.known_scope(host)) is None:
             return None
-        wanted = self._within(scope, places)
-        objects = self._live.members(host, wanted - self._barred.keys())
+        objects = self._live.members(host, self._within(scope, places))
         if objects is None:
             return None
-        return Known(self._holdings(objects, scope, wanted), self._live.others(host, ids))
+        return Known(Holdings(objects, scope.kinds, scope.namespaces), self._live.others(host, ids))
 
     async def owned(self, host: str, places: Collection[Place], *, afresh: bool = True) -> Holdings:
         """See `Cluster.owned`: one list for each kind and namespace, unless all of them are watched."""
@@ -91,25 +88,17 @@ class KubernetesCluster:
                 scope = await self._parents.scope(host)
             wanted = self._within(scope, places)
             if self._live is not None:
-                await self._live.follow(host, wanted - self._barred.keys())
-                objects = self._live.members(host, wanted - self._barred.keys())
-                if not afresh and objects is not None:
-                    return self._holdings(objects, scope, wanted)
-            barred = set(self._barred)
+                await self._live.follow(host, wanted)
+                if not afresh and (objects := self._live.members(host, wanted)) is not None:
+                    return Holdings(objects, scope.kinds, scope.namespaces)
             objects, unserved = await self._listed(host, wanted)
-            if self._live is not None and barred != self._barred.keys():
-                await self._live.follow(host, wanted - self._barred.keys())
-        return self._holdings(objects, scope, wanted, unserved)
+        return Holdings(objects, scope.kinds, scope.namespaces, frozenset(unserved & scope.kinds))
 
     async def _listed(self, host: str, places: set[Place]) -> tuple[dict[ObjectId, Observed], set[GroupKind]]:
-        """What is there now, and which kinds are not served. Where the account may not look is noted."""
+        """What is there now, and which kinds are not served."""
         objects: dict[ObjectId, Observed] = {}
         unserved: set[GroupKind] = set()
         for place, listed in (await self._reading.members(host, places)).items():
-            if isinstance(listed, Forbidden):
-                self._barred[place] = str(listed)
-                continue
-            self._barred.pop(place, None)
             if listed is None:
                 unserved.add(place[0])
                 continue
@@ -117,17 +106,6 @@ class KubernetesCluster:
             if self._live is not None:
                 self._live.listed(host, place, listed)
         return objects, unserved
-
-    def _holdings(
-        self,
-        objects: Mapping[ObjectId, Observed],
-        scope: Scope,
-        places: set[Place],
-        unserved: Collection[GroupKind] = (),
-    ) -> Holdings:
-        barred = {place: why for place, why in self._barred.items() if place in places}
-        unknown = scope.kinds & {*unserved, *(kind for kind, _ in barred)}
-        return Holdings(objects, scope.kinds, scope.namespaces, unknown, barred)
 
     def _within(self, scope: Scope, places: Collection[Place]) -> set[Place]:
         """Where members may be: what the parent names, and these places."""
@@ -141,9 +119,8 @@ class KubernetesCluster:
 
     async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
         """See `Cluster.occupants`: few are asked for one by one, many by a list of their namespace."""
-        in_sight = [one for one in ids if (GroupKind.of(one), one.namespace) not in self._barred]
         with at_the_port():
-            return await self._reading.occupants(host, in_sight)
+            return await self._reading.occupants(host, ids)
 
     async def apply(
         self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from http import HTTPStatus
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from vcenter_operator.applier.core.ownedfields import is_ours, last_editor, shar
 from vcenter_operator.applier.ports import Place
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api
-from vcenter_operator.common.kubernetes.errors import Forbidden, NotFound
+from vcenter_operator.common.kubernetes.errors import NotFound
 from vcenter_operator.common.labels import FIELD_MANAGER, PART_OF, applyset_id
 
 _LIST_FROM = 10
@@ -40,11 +39,8 @@ class Reading:
         self._namespace = namespace
         self._places = asyncio.Semaphore(concurrency)
 
-    async def members(self, host: str, places: Collection[Place]) -> dict[Place, Listed | Forbidden | None]:
-        """The objects of the vCenter's ApplySet in these places; None where the kind is not served, and the server's
-
-        refusal where the account may not look.
-        """
+    async def members(self, host: str, places: Collection[Place]) -> dict[Place, Listed | None]:
+        """The objects of the vCenter's ApplySet in these places; None where the kind is not served."""
         wanted = sorted(set(places))
         found = await asyncio.gather(*(self._members(host, place) for place in wanted))
         return dict(zip(wanted, found, strict=True))
@@ -86,14 +82,9 @@ class Reading:
         """Whether we ever wrote it."""
         return any(entry.get("manager") == FIELD_MANAGER for entry in metadata.get("managedFields") or ())
 
-    async def _members(self, host: str, place: Place) -> Listed | Forbidden | None:
+    async def _members(self, host: str, place: Place) -> Listed | None:
         selector = f"{PART_OF}={applyset_id(host, self._namespace)}"
-        try:
-            listed = await self._listed(host, place, selector)
-        except Forbidden as error:
-            if error.status != HTTPStatus.FORBIDDEN:  # it does not know who asks
-                raise
-            return error
+        listed = await self._listed(host, place, selector)
         return listed and listed._replace(objects=[one for one in listed.objects if one.host == host])
 
     async def _occupants(self, host: str, place: Place, ids: list[ObjectId]) -> list[Observed]:
