@@ -28,8 +28,8 @@ from bench.stages import NOTIFIED, PUSH, Passage, spine
 from bench.starting import prepared, wait_for_all
 from tests.e2e.processes import Service
 from tests.e2e.region import Region
+from tests.ports import free_port
 from tests.stack import Stack
-from tests.stack.ports import free_port
 
 PARTITIONS = 11
 VCENTERS, CLUSTERS, FIRST_BLOCK = 4, 4, 10

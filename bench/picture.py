@@ -26,7 +26,14 @@ def main() -> None:
     """Changes go on all the time: a cluster is added and renamed away again, a template is edited."""
     stack = Stack()
     try:
-        region = prepared(stack, VCENTERS, CLUSTERS)
+        taken(stack, prepared(stack, VCENTERS, CLUSTERS))
+    finally:
+        stack.close()
+
+
+def taken(stack: Stack, region: Region) -> None:
+    """The picture of a region."""
+    try:
         _, prometheus = watched(stack, region, patience="5s")
         begin = time.time()
         changes(region, QUIET)
@@ -39,7 +46,6 @@ def main() -> None:
         print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
     finally:
         region.close()
-        stack.close()
 
 
 def changes(region: Region, seconds: float) -> None:

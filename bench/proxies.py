@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 from multidict import CIMultiDict
 
-from tests.stack.ports import free_port
+from tests.ports import free_port
 
 T = TypeVar("T")
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "host", "content-length", "authorization")

@@ -37,7 +37,6 @@ from vcenter_operator.common import labels
 
 T = TypeVar("T")
 SETTINGS = {"partitions": "8", "heartbeat": "10", "dns_poll_every": "10"}
-SERVING = ("discovery", "collector")
 console = Console(width=110)
 
 

@@ -30,8 +30,10 @@ KEYS = {
 def installed(helm: Helm, kubernetes: Kubernetes, namespace: str, **values: Any) -> Iterator[dict[str, str]]:
     """The chart installed; yields a token for each service."""
     install(helm, kubernetes.kubeconfig, namespace, **values)
-    yield {stage: kubernetes.service_account_token(namespace, f"vcenter-operator-{stage}") for stage in STAGES}
-    at(helm, kubernetes.kubeconfig, namespace, "uninstall", RELEASE)
+    try:
+        yield {stage: kubernetes.service_account_token(namespace, f"vcenter-operator-{stage}") for stage in STAGES}
+    finally:
+        at(helm, kubernetes.kubeconfig, namespace, "uninstall", RELEASE)
 
 
 def kubeconfig_of(kubernetes: Kubernetes, token: str, path: Path) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.processes import Service
 from tests.e2e.region import Region, of_cluster, of_zone
-from tests.stack.ports import free_port
+from tests.ports import free_port
 from tests.waiting import eventually
 from vcenter_operator.common.bus import Topology
 from vcenter_operator.common.bus.rabbitmq.topology import Names

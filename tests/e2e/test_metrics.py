@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.processes import STAGES, Fleet, Service
 from tests.e2e.region import Region, of_cluster, of_zone
 from tests.metrics import Scrape, documented
-from tests.stack.ports import free_port
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes")

@@ -61,11 +61,13 @@ def test_one_trace_from_what_changed_to_the_object(region: Region, otelcol: Otel
     expected = of_cluster(10, 11) | of_zone("qa-de-1a")
     region.expect(expected)
     added = trace_to("nova-compute-bb11", TO_THE_OBJECT, region, otelcol)
-    assert {int(span.of("templates")) for span in added if span.name == "render"} == {count(region, "VCenterTemplate")}
-    written = {span.of("object") for span in added if span.name.startswith("write ")}
-    assert written <= {described(region, key) for key in of_cluster(11)}, (
-        "a port group may come in a reading of its own"
+    (rendered,) = (span for span in added if span.name == "render")
+    assert (int(rendered.of("templates")), int(rendered.of("objects"))) == (
+        count(region, "VCenterTemplate"),
+        len(expected),
     )
+    written = {span.of("object") for span in added if span.name.startswith("write ")}
+    assert written == {described(region, key) for key in of_cluster(11)}
     eventually(
         lambda: {span.of("object") for span in received(otelcol)} >= {described(region, key) for key in expected},
         "a span for every object",
@@ -132,7 +134,7 @@ def root(span: Span, otelcol: OtelCollector) -> Span:
 
 
 def moved(otelcol: OtelCollector, seconds: float) -> bool:
-    """Whether anything was recorded in the last seconds."""
+    """Whether anything was recorded in the last three times so many seconds."""
     newest = max(span.end for span in received(otelcol))
     return time.time_ns() - newest < 3 * seconds * 1e9
 

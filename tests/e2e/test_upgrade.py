@@ -29,6 +29,7 @@ def region(kubernetes: Any, zone: Any, amqp_url: str, vcsim_factory: Any, tmp_pa
     kubernetes.create_namespace(NAMESPACE)
     for made in region_of(kubernetes, zone, amqp_url, NAMESPACE, vcsim_factory, tmp_path):
         yield made
+        made.close()  # or it would make anew what is taken away
         for key in made.objects():
             made.delete(*key.split("/"))
         kubernetes.request("DELETE", made.record_path("vc-a-0"))

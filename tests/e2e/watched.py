@@ -9,8 +9,8 @@ import yaml
 from tests import monitoring
 from tests.e2e.processes import STAGES, Fleet
 from tests.e2e.region import Region
+from tests.ports import free_port
 from tests.stack import Stack
-from tests.stack.ports import free_port
 from tests.stack.prometheus import Prometheus
 
 

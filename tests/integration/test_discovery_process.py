@@ -18,8 +18,8 @@ import pytest
 
 from tests.e2e.processes import Service
 from tests.fakes.dns import OTHER_KEY, notify
+from tests.ports import free_port
 from tests.stack.errors import StackError
-from tests.stack.ports import free_port
 from tests.waiting import eventually
 from vcenter_operator.discovery.adapters.soa import signing_key
 

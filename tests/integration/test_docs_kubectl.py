@@ -64,7 +64,7 @@ def arguments(line: str, namespace: str, kubernetes: Kubernetes) -> list[str]:
     return words
 
 
-async def test_every_command_does_what_it_says(place: str, kubernetes: Kubernetes) -> None:
+async def test_kubectl_and_the_server_take_every_command(place: str, kubernetes: Kubernetes) -> None:
     assert len(LINES) > 15
     for words in dict.fromkeys(tuple(arguments(line, place, kubernetes)) for line in LINES):
         kubectl(kubernetes, *words)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.stack import golang, progress
 from tests.stack.certificates import CertificateAuthority, KeyPair, signing_key
 from tests.stack.errors import NotOurs, StackError
-from tests.stack.ports import free_port
 from tests.stack.process import ServerProcess
 
 KUBERNETES = "k8s.io/kubernetes"

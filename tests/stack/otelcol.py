@@ -8,8 +8,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.stack import golang, progress
-from tests.stack.ports import free_port
 from tests.stack.process import ServerProcess
 
 MODULE = "go.opentelemetry.io/collector/otelcol"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.ports import free_port
 from tests.stack import debian, progress
 from tests.stack.errors import StackError
-from tests.stack.ports import free_port
 from tests.stack.process import ServerProcess
 
 _BIN = "/usr/bin/prometheus"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from tests.ports import free_port
 from tests.stack import debian, progress
 from tests.stack.certificates import CertificateAuthority
 from tests.stack.errors import NotOurs, StackError
-from tests.stack.ports import free_port
 from tests.stack.process import ServerProcess, until
 
 USER = "vcenter-operator"

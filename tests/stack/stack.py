@@ -262,11 +262,6 @@ class Stack:
         return os.environ.get("VCO_TEST_VCENTER_USER", "vcenter-operator")
 
     @property
-    def vcenter_password_seed(self) -> str:
-        """What vCenter passwords are derived from, as the operator's Secret should have it in ``password``."""
-        return os.environ.get("VCO_TEST_VCENTER_PASSWORD", "a seed for tests")
-
-    @property
     def vcenter_port(self) -> int:
         """The port that every vCenter of this stack listens on (443 where they are somebody else's on several)."""
         if given := os.environ.get("VCO_TEST_VCENTERS"):

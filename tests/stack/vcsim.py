@@ -17,11 +17,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.stack import golang, progress
 from tests.stack.certificates import CertificateAuthority
 from tests.stack.errors import NotOurs, StackError
 from tests.stack.inventory import Inventory
-from tests.stack.ports import free_port
 from tests.stack.process import ServerProcess
 
 MODULE = "github.com/vmware/govmomi"

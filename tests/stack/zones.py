@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from tests.ports import free_port
 from tests.stack import debian
 from tests.stack.errors import StackError
-from tests.stack.ports import free_port
 from tests.stack.process import ServerProcess
 
 if TYPE_CHECKING:

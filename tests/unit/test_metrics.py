@@ -21,7 +21,7 @@ import vcenter_operator.collector.metrics
 import vcenter_operator.discovery.metrics
 import vcenter_operator.renderer.metrics  # noqa: F401
 from tests.metrics import PREFIX, Row, Scrape, bounds, documented
-from tests.stack.ports import free_port
+from tests.ports import free_port
 from vcenter_operator.command import pipeline
 from vcenter_operator.common import labels
 from vcenter_operator.common.messages import Stage

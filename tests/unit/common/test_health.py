@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.contract.harness import EpochsInMemory, Recorder, change, until, until_async
+from tests.ports import free_port
 from vcenter_operator.common.bus import Topology
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.bus.pulse import Pulse
@@ -26,9 +27,7 @@ EVERY = 0.1
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        found: int = server.getsockname()[1]
-    return found
+    return free_port()
 
 
 class Counted:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.metrics import Scrape
-from tests.stack.ports import free_port
+from tests.ports import free_port
 from vcenter_operator.common import telemetry
 from vcenter_operator.common.bus.inprocess import Broker, InProcessBus
 from vcenter_operator.common.embedded.epochs import FolderEpochs

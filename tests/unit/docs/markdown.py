@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(
-    [path for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md") if (path := ROOT / name).exists()]
+    [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
     + list((ROOT / "docs").rglob("*.md"))
     + [ROOT / "tests" / "stack" / "README.md"]
 )

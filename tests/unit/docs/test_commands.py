@@ -38,7 +38,6 @@ ELSEWHERE: dict[str, str] = {
     r"kubectl apply -f deploy/chart/files/validation": "tests/integration/test_validation.py",
     r"kubectl apply -f examples/": "of the region that tests/e2e/test_first_steps.py has on an API server",
     r"kubectl ((get|delete) deployments?|wait) ": "tests/e2e/test_first_steps.py",
-    r"kubectl (get|delete) -n monsoon3 ": "tests/e2e/test_moving_over.py",
     r"kubectl (diff|apply|edit|scale|rollout status)\b": "in prose: what kubectl does, or a wait for pods",
     r"kubectl (logs|describe pod|port-forward)\b": "needs pods that run: the tests' API server has no kubelet",
     r"kubectl auth can-i ": "of the reader's own account; what each may do is in tests/e2e/test_least_privilege.py",
@@ -56,7 +55,7 @@ ELSEWHERE: dict[str, str] = {
     r"git clone": "nothing to clone from in a test",
 }
 """Beginning of a command that is not ours, to where it is run, or why it is not."""
-SPOKEN_OF = {"vcenter-operator <command> --help", "vcenter-operator-<stage> --help"}
+SPOKEN_OF = {"vcenter-operator <command> --help"}
 FOUND = [*in_blocks(), *in_prose()]
 DONE_AT_ONCE = {"--help", "--version", "--install-completion", "--show-completion"}
 """Options that are obeyed as soon as they are read: `tests/integration/test_packages.py` has them."""
@@ -152,6 +151,12 @@ def test_no_command_hides_in_a_block_of_another_kind() -> None:
 def test_console_blocks_are_on_pages_that_are_run() -> None:
     with_console = {page for page in PAGES for block in blocks(page) if block.language == "console"}
     assert with_console == set(WALKED)
+
+
+def test_the_table_has_nothing_that_no_page_has() -> None:
+    unmatched = {start for start in ELSEWHERE if not any(re.match(start, line.text) for line in OTHERS)}
+    assert not unmatched
+    assert {line.text for line in OURS} >= SPOKEN_OF
 
 
 def test_there_are_commands() -> None:

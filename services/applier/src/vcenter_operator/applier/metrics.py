@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 
@@ -78,14 +78,12 @@ def shown(
             samples = each.applied.samples if each.applied else ()
             yield (each.host,), left(budget, owned=each.owned, samples=samples, now=now())
 
-    with ExitStack() as stack:
-        for gauge in (
-            OBJECTS.of(objects),
-            OWNED.of(lambda: [((each.host,), each.owned) for each in known()]),
-            BUDGET.of(remaining),
-            FROZEN.of(lambda: _frozen(freeze)),
-        ):
-            stack.enter_context(gauge)
+    with (
+        OBJECTS.of(objects),
+        OWNED.of(lambda: [((each.host,), each.owned) for each in known()]),
+        BUDGET.of(remaining),
+        FROZEN.of(lambda: _frozen(freeze)),
+    ):
         yield
 
 

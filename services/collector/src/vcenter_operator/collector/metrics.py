@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Protocol
 
@@ -82,12 +82,10 @@ def shown(vcenters: Callable[[], Iterable[Watched]]) -> Iterator[None]:
                 yield (each.host, "known"), len(stated.clusters)
                 yield (each.host, "unknown"), len(stated.unknown)
 
-    with ExitStack() as stack:
-        for gauge in (
-            SESSIONS.of(sessions),
-            CONNECTED.of(lambda: [((each.host,), each.session is Session.CONNECTED) for each in watched()]),
-            LAST_READ.of(lambda: [((each.host,), each.read_at) for each in watched() if each.read_at is not None]),
-            CLUSTERS.of(clusters),
-        ):
-            stack.enter_context(gauge)
+    with (
+        SESSIONS.of(sessions),
+        CONNECTED.of(lambda: [((each.host,), each.session is Session.CONNECTED) for each in watched()]),
+        LAST_READ.of(lambda: [((each.host,), each.read_at) for each in watched() if each.read_at is not None]),
+        CLUSTERS.of(clusters),
+    ):
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Count
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
@@ -49,13 +49,11 @@ def shown(zone: ZoneWatch, holding: Holding, outbox: Outbox) -> Iterator[None]:
     def vcenters() -> Count[str]:
         return Count("present" if present else "gone" for present in (zone.vcenters or {}).values())
 
-    with ExitStack() as stack:
-        for gauge in (
-            SERIAL.of(lambda: [((), zone.serial)] if zone.serial is not None else ()),
-            LAST_SEEN.of(lambda: [((), zone.seen_at)] if zone.seen_at is not None else ()),
-            VCENTERS.of(lambda: [((state,), vcenters()[state]) for state in ("present", "gone")]),
-            HELD.of(lambda: [((), len(holding.held.doubt.lost) if holding.held is not None else 0)]),
-            UNSTATED.of(lambda: [((), outbox.unsettled)]),
-        ):
-            stack.enter_context(gauge)
+    with (
+        SERIAL.of(lambda: [((), zone.serial)] if zone.serial is not None else ()),
+        LAST_SEEN.of(lambda: [((), zone.seen_at)] if zone.seen_at is not None else ()),
+        VCENTERS.of(lambda: [((state,), vcenters()[state]) for state in ("present", "gone")]),
+        HELD.of(lambda: [((), len(holding.held.doubt.lost) if holding.held is not None else 0)]),
+        UNSTATED.of(lambda: [((), outbox.unsettled)]),
+    ):
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from prometheus_client import Counter, Histogram
 
@@ -46,11 +46,9 @@ def shown(
         )
         return [((state,), count[state]) for state in ("usable", "unusable", "library")]
 
-    with ExitStack() as stack:
-        for gauge in (
-            FAILURES.of(lambda: [((host,), count) for host, count in failures().items()]),
-            TEMPLATES.of(states),
-            HINDERED.of(lambda: [((), hindered())]),
-        ):
-            stack.enter_context(gauge)
+    with (
+        FAILURES.of(lambda: [((host,), count) for host, count in failures().items()]),
+        TEMPLATES.of(states),
+        HINDERED.of(lambda: [((), hindered())]),
+    ):
         yield

@@ -22,24 +22,18 @@ async def confirmed(
     async with answered(f"publishing to {exchange}"):
         await link.writable()  # what is not read would pile up here with every attempt
         try:
-            await _sent(channel, exchange, key, message, mandatory=mandatory)
+            underlay = await channel.get_underlay_channel()
+            assert isinstance(underlay, UnderlayChannel)
+            # Who waits for the confirm need not wait for the socket too.
+            await underlay.basic_publish(
+                message.body,
+                exchange=exchange,
+                routing_key=key,
+                properties=message.properties,
+                mandatory=mandatory,
+                wait=False,
+            )
         except PublishError:
             raise Unroutable(f"publishing to {exchange}: no queue takes '{key}'") from None
         except DeliveryError:
             raise BusUnavailable(f"publishing to {exchange}: the broker refused it") from None
-
-
-async def _sent(
-    channel: AbstractChannel, exchange: str, key: str, message: Message, *, mandatory: bool = False
-) -> None:
-    """Returns with the confirm, on a channel that has confirms. Who waits for that need not wait for the socket too."""
-    underlay = await channel.get_underlay_channel()
-    assert isinstance(underlay, UnderlayChannel)
-    await underlay.basic_publish(
-        message.body,
-        exchange=exchange,
-        routing_key=key,
-        properties=message.properties,
-        mandatory=mandatory,
-        wait=False,
-    )
