@@ -74,7 +74,6 @@ def _applier(settings: ApplierSettings, platform: Platform) -> ApplierService:
         platform.configuration,
         KnownCluster(own_namespace),
         NeverFrozen(),
-        own_namespace=own_namespace,
         policy=policy_of(settings),
         concurrency=settings.concurrency,
         look_every=settings.look_every,

@@ -85,6 +85,7 @@ async def test_objects_carry_whose_they_are_and_the_parent_where_they_are(
         labels.APPLYSET_TOOLING: TOOLING,
         labels.CONTAINS_GROUP_KINDS: "ConfigMap,Deployment.apps,Secret",
         labels.ADDITIONAL_NAMESPACES: elsewhere,
+        labels.MEMBERS_IN: ",".join(sorted((region.namespace, elsewhere))),
     }
     async with region.applier():
         await region.state(delta.repeated())

@@ -11,7 +11,6 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.fakes.record import MemoryStore
-from tests.unit.applier.given import OWN
 from tests.unit.applier.stage import Secrets
 from vcenter_operator.applier import asking, carrying, concluding, looking, reconciling, rollingout, service
 from vcenter_operator.applier.adapters.unfrozen import NeverFrozen
@@ -120,7 +119,6 @@ class Process:
             _Configured(),
             cluster,
             NeverFrozen(),
-            own_namespace=OWN,
             policy=policy,
             on_plan=on_plan,
             now=clock,

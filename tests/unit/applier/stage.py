@@ -124,7 +124,6 @@ class Region:
             Secrets(),
             cluster or FolderCluster(self.output, OWN),
             FileFreeze(self.output),
-            own_namespace=OWN,
             policy=policy,
             on_plan=lambda host, made, outcome: self.plans.append((host, made, outcome)),
             **more,

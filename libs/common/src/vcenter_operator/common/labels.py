@@ -37,6 +37,9 @@ CONTAINS_GROUP_KINDS = f"{APPLYSET_DOMAIN}/contains-group-kinds"
 """Annotation of the parent: `Kind.group`, comma-separated, sorted (KEP-3659)."""
 ADDITIONAL_NAMESPACES = f"{APPLYSET_DOMAIN}/additional-namespaces"
 """Annotation of the parent: namespaces of members but the parent's own, comma-separated, sorted (KEP-3659)."""
+MEMBERS_IN = f"{GROUP}/namespaces"
+"""Annotation of the parent: namespaces of members, with its own only if any are there, comma-separated, sorted. The
+KEP's leaves that open, and whoever has no right to objects in the parent's namespace cannot look."""
 IS_PARENT_TYPE = f"{APPLYSET_DOMAIN}/is-parent-type"
 """Label of the CRD whose resources may be parents (KEP-3659)."""
 

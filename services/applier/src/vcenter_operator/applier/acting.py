@@ -60,14 +60,11 @@ class Acting:
         place: Callable[[], AbstractAsyncContextManager[None]],
         guard: Guard,
         manifest_of: Callable[[Change], dict[str, Any]],
-        *,
-        own_namespace: str,
     ) -> None:
         self._cluster = cluster
         self._place = place
         self._guard = guard
         self._manifest_of = manifest_of
-        self._own_namespace = own_namespace
         self._result = Result()
 
     async def carry_out(self, plan: Plan, holdings: Holdings) -> Result:
@@ -95,7 +92,7 @@ class Acting:
         """Makes the parent name no more than where members are, `kept` is going on, or nothing can be said."""
         ids = [*holdings.objects, *kept]
         kinds = frozenset(GroupKind.of(object_id) for object_id in ids) | holdings.unserved
-        namespaces = self._beside_own(ids)
+        namespaces = _namespaces(ids)
         if holdings.unserved:
             namespaces |= holdings.namespaces
         return await self._contain(host, holdings, kinds, namespaces)
@@ -110,7 +107,7 @@ class Acting:
         ids = [*new, *holdings.objects]
         kinds = holdings.kinds | {GroupKind.of(object_id) for object_id in ids}
         try:
-            namespaces = holdings.namespaces | self._beside_own(ids)
+            namespaces = holdings.namespaces | _namespaces(ids)
             self._result.holdings = await self._contain(plan.host, holdings, kinds, namespaces)
         except (OwnershipLost, Frozen, ClusterAway) as error:
             self._result.stopped = error
@@ -128,9 +125,6 @@ class Acting:
         async with self._place():
             await self._cluster.contain(host, kinds, namespaces, self._guard)
         return replace(holdings, kinds=kinds, namespaces=namespaces)
-
-    def _beside_own(self, ids: Iterable[ObjectId]) -> frozenset[str]:
-        return frozenset(object_id.namespace for object_id in ids) - {"", self._own_namespace}
 
     async def _each(self, what: str, items: Sequence[_I], act: Callable[[_I], Awaitable[None]]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -198,3 +192,7 @@ class Acting:
         if self._cluster.dry_run:
             more["dry_run"] = True
         log.info(what, vcenter=host, object=describe_object(object_id), template=template, **more)
+
+
+def _namespaces(ids: Iterable[ObjectId]) -> frozenset[str]:
+    return frozenset(object_id.namespace for object_id in ids) - {""}

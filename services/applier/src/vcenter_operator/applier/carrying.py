@@ -34,14 +34,12 @@ class Carrying:
         cluster: Cluster,
         freeze: Freeze,
         *,
-        own_namespace: str,
         concurrency: int,
         try_refused_after: float,
     ) -> None:
         self._configuration = configuration
         self._cluster = cluster
         self._freeze = freeze
-        self._own_namespace = own_namespace
         self._places = Places(concurrency)
         self._try_refused_after = try_refused_after
 
@@ -111,7 +109,6 @@ class Carrying:
             lambda: self._places.taken(state.host),
             self._guard(state),
             manifest_of,
-            own_namespace=self._own_namespace,
         )
 
     def _guard(self, state: VCenterState) -> Guard:

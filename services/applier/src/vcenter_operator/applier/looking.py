@@ -6,7 +6,7 @@ import random
 import time
 from dataclasses import replace
 
-from vcenter_operator.applier.ports import Cluster
+from vcenter_operator.applier.ports import Cluster, place_of
 from vcenter_operator.applier.state import VCenterState
 
 
@@ -38,14 +38,18 @@ class Looking:
         state.others = {**strangers, **known.others}
         state.hold(known.holdings)
         if not state.look_at:  # a vCenter that is new
-            state.look_at = self._again_at(told=True)
+            state.look_at = self._again_at(told=not known.holdings.barred)
         return True
 
     async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
         """Reads all that is owned, and what stands under the ids of the index."""
         holdings = await self._cluster.owned(state.host, state.places, afresh=afresh)
         index = state.delta.index if state.delta else {}
-        missing = [object_id for object_id in index if object_id not in holdings.objects]
+        missing = [
+            object_id
+            for object_id in index
+            if object_id not in holdings.objects and place_of(object_id) not in holdings.barred
+        ]
         found = await self._cluster.occupants(state.host, missing) if missing else {}
         ours = {object_id: one for object_id, one in found.items() if one.host == state.host}
         state.others = {object_id: one for object_id, one in found.items() if object_id not in ours}
@@ -53,7 +57,8 @@ class Looking:
         state.surveyed = state.delta is not None
         state.hold(replace(holdings, objects={**holdings.objects, **ours}))
         index = state.delta.index if state.delta else {}
-        told = not state.strangers and self._cluster.known(state.host, state.places, index) is not None
+        in_sight = not (state.strangers or holdings.barred)
+        told = in_sight and self._cluster.known(state.host, state.places, index) is not None
         state.look_at = self._again_at(told=told)
 
     def _again_at(self, *, told: bool) -> float:

@@ -26,6 +26,11 @@ Place = tuple[GroupKind, str]
 """A kind in a namespace (empty: cluster-scoped)."""
 
 
+def place_of(object_id: ObjectId) -> Place:
+    """Where an object is."""
+    return GroupKind.of(object_id), object_id.namespace
+
+
 class Changed(TransientError):
     """The object is not what was observed any more, or an id is taken that was free: look again, plan again."""
 
@@ -50,9 +55,11 @@ class Holdings:
     kinds: frozenset[GroupKind] = frozenset()
     """The group-kinds that the ApplySet's parent names."""
     namespaces: frozenset[str] = frozenset()
-    """The namespaces that the parent names, beside its own."""
+    """The namespaces that the parent names."""
     unserved: frozenset[GroupKind] = frozenset()
     """Of `kinds`: those that the server does not know just now, so that nothing can be said of their objects."""
+    barred: Mapping[Place, str] = field(default_factory=dict)
+    """Where the account may not look, and what the server says to that. No member ever was there."""
 
 
 @dataclass(frozen=True)

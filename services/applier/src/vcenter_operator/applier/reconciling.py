@@ -53,7 +53,6 @@ class Reconciler:
         cluster: Cluster,
         freeze: Freeze,
         *,
-        own_namespace: str,
         policy: Policy,
         concurrency: int,
         look_every: float,
@@ -74,7 +73,6 @@ class Reconciler:
             configuration,
             cluster,
             freeze,
-            own_namespace=own_namespace,
             concurrency=concurrency,
             try_refused_after=try_refused_after,
         )

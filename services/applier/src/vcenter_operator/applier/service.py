@@ -35,7 +35,7 @@ _LOOK_DELAYS = RetryDelays(first=1.0, longest=60.0)
 
 
 class ApplierService:
-    """The stage, a bus `Consumer`. `own_namespace` is where the records are."""
+    """The stage, a bus `Consumer`."""
 
     def __init__(
         self,
@@ -45,7 +45,6 @@ class ApplierService:
         cluster: Cluster,
         freeze: Freeze,
         *,
-        own_namespace: str,
         policy: Policy | None = None,
         concurrency: int = 10,
         look_every: float = 300.0,
@@ -67,7 +66,6 @@ class ApplierService:
             configuration,
             cluster,
             freeze,
-            own_namespace=own_namespace,
             policy=self._policy,
             concurrency=concurrency,
             look_every=look_every,

@@ -10,8 +10,8 @@ from math import inf
 
 from vcenter_operator.applier.core.decisions import Memory, Plan, Refusal
 from vcenter_operator.applier.core.drift import Drift
-from vcenter_operator.applier.core.observed import GroupKind, Observed
-from vcenter_operator.applier.ports import Holdings, Place
+from vcenter_operator.applier.core.observed import Observed
+from vcenter_operator.applier.ports import Holdings, Place, place_of
 from vcenter_operator.common.bus.port import Ownership
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.messages import IndexEntry, ManifestDelta
@@ -141,9 +141,7 @@ class VCenterState:
     @property
     def places(self) -> set[Place]:
         """Kinds and namespaces of the index: where objects of ours may be besides those that the parent names."""
-        return {
-            (GroupKind.of(object_id), object_id.namespace) for object_id in (self.delta.index if self.delta else ())
-        }
+        return {place_of(object_id) for object_id in (self.delta.index if self.delta else ())}
 
     def memory(self, monotonic: float) -> Memory:
         """What the planner needs of all this."""
@@ -158,13 +156,23 @@ class VCenterState:
             approved=frozenset((one.id, one.uid) for one in applied.approved) if applied else frozenset(),
             gone_since=self.gone_since,
             samples=applied.samples if applied else (),
-            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()} | self._put_off(),
+            refused={object_id: refusal for object_id, (refusal, _) in self.refused.items()}
+            | self._put_off()
+            | self._barred(),
             bodies=frozenset((object_id, digest) for object_id, (digest, _) in self.bodies.items()),
         )
 
     def _put_off(self) -> dict[ObjectId, Refusal]:
         index = self.delta.index if self.delta else {}
         return {one: Refusal(index[one].digest, _UNDONE) for one in self.paused if one in index}
+
+    def _barred(self) -> dict[ObjectId, Refusal]:
+        """What would stand where the account may not look."""
+        barred = self.holdings.barred if self.holdings else {}
+        if not barred or self.delta is None:
+            return {}
+        places = ((one, entry, barred.get(place_of(one))) for one, entry in self.delta.index.items())
+        return {one: Refusal(entry.digest, why) for one, entry, why in places if why is not None}
 
     def hold(self, holdings: Holdings) -> None:
         """Takes over what is owned."""

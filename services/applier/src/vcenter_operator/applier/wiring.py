@@ -86,7 +86,6 @@ def _service(
         platform.configuration,
         cluster,
         freeze,
-        own_namespace=platform.surroundings.own_namespace,
         policy=policy_of(settings),
         concurrency=settings.concurrency,
         look_every=settings.look_every,

@@ -29,7 +29,7 @@ from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api, Resource
-from vcenter_operator.common.kubernetes.errors import Conflict, NotFound, Rejected
+from vcenter_operator.common.kubernetes.errors import Conflict, Forbidden, NotFound, Rejected
 from vcenter_operator.common.kubernetes.recordview import RecordView
 
 _T = TypeVar("_T")
@@ -53,6 +53,7 @@ class KubernetesCluster:
         self._records = records
         self._parents = Parents(api, self._writes, namespace, records)
         self._live: Live | None = None
+        self._barred: dict[Place, str] = {}
 
     @asynccontextmanager
     async def watching(self, client: ApiClient) -> AsyncIterator[Self]:
@@ -75,10 +76,12 @@ class KubernetesCluster:
         """See `Cluster.known`: what is not in any ApplySet cannot be known."""
         if self._live is None or (scope := self._parents.known_scope(host)) is None:
             return None
-        objects = self._live.members(host, self._within(scope, places))
+        wanted, barred = {*scope.places, *places}, self._barred_beside(scope, places)
+        objects = self._live.members(host, wanted - barred.keys())
         if objects is None:
             return None
-        return Known(Holdings(objects, scope.kinds, scope.namespaces), self._live.others(host, ids))
+        holdings = Holdings(objects, scope.kinds, scope.namespaces, barred=barred)
+        return Known(holdings, self._live.others(host, ids))
 
     async def owned(self, host: str, places: Collection[Place], *, afresh: bool = True) -> Holdings:
         """See `Cluster.owned`: one list for each kind and namespace, unless all of them are watched."""
@@ -86,31 +89,45 @@ class KubernetesCluster:
             scope = None if afresh else self._parents.known_scope(host)
             if scope is None:
                 scope = await self._parents.scope(host)
-            wanted = self._within(scope, places)
+            wanted, barred = {*scope.places, *places}, self._barred_beside(scope, places)
             if self._live is not None:
-                await self._live.follow(host, wanted)
-                if not afresh and (objects := self._live.members(host, wanted)) is not None:
+                await self._live.follow(host, wanted - barred.keys())
+                objects = self._live.members(host, wanted)
+                if not afresh and objects is not None:
                     return Holdings(objects, scope.kinds, scope.namespaces)
-            objects, unserved = await self._listed(host, wanted)
-        return Holdings(objects, scope.kinds, scope.namespaces, frozenset(unserved & scope.kinds))
+            holdings = await self._listed(host, scope, places)
+            if self._live is not None and holdings.barred.keys() != barred.keys():
+                await self._live.follow(host, wanted - holdings.barred.keys())
+        return holdings
 
-    async def _listed(self, host: str, places: set[Place]) -> tuple[dict[ObjectId, Observed], set[GroupKind]]:
-        """What is there now, and which kinds are not served."""
+    async def _listed(self, host: str, scope: Scope, places: Collection[Place]) -> Holdings:
+        """What is there now, kinds that are not served, and where the account may not look.
+
+        Members are where the parent names it: there a refusal is raised, since nothing is known then. Beside that,
+        where no member ever was, it concerns what is to be written there alone. A set that names nothing yet is none.
+        """
         objects: dict[ObjectId, Observed] = {}
         unserved: set[GroupKind] = set()
-        for place, listed in (await self._reading.members(host, places)).items():
+        barred: dict[Place, str] = {}
+        for place, listed in (await self._reading.members(host, {*scope.places, *places})).items():
+            if isinstance(listed, Forbidden):
+                if place in scope.places or not scope.kinds:
+                    raise listed
+                barred[place] = self._barred[place] = str(listed)
+                continue
+            self._barred.pop(place, None)
             if listed is None:
                 unserved.add(place[0])
                 continue
             objects |= {one.id: one for one in listed.objects}
             if self._live is not None:
                 self._live.listed(host, place, listed)
-        return objects, unserved
+        return Holdings(objects, scope.kinds, scope.namespaces, frozenset(unserved & scope.kinds), barred)
 
-    def _within(self, scope: Scope, places: Collection[Place]) -> set[Place]:
-        """Where members may be: what the parent names, and these places."""
-        namespaces = {self._namespace, *scope.namespaces, ""}
-        return {*places, *((kind, namespace) for kind in scope.kinds for namespace in namespaces)}
+    def _barred_beside(self, scope: Scope, places: Collection[Place]) -> dict[Place, str]:
+        """Of these places, where the account may not look, as far as that was found out: see `_listed`."""
+        beside = (place for place in places if place not in scope.places)
+        return {place: self._barred[place] for place in beside if place in self._barred} if scope.kinds else {}
 
     def forget(self, host: str) -> None:
         """See `Cluster.forget`."""

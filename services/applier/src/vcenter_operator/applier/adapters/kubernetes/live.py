@@ -19,7 +19,7 @@ from kubernetes_asyncio.client import ApiClient
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds
 from vcenter_operator.applier.adapters.kubernetes.reading import Listed, Reading
 from vcenter_operator.applier.core.observed import GroupKind, Observed
-from vcenter_operator.applier.ports import Place
+from vcenter_operator.applier.ports import Place, place_of
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Resource
 from vcenter_operator.common.kubernetes.live import LiveView
@@ -128,7 +128,7 @@ class Live:
 
     def others(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
         """What else stands under these ids: of another vCenter, or with a label that was copied."""
-        found = (view.items.get(one) for one in ids if (view := self._views.get((GroupKind.of(one), one.namespace))))
+        found = (view.items.get(one) for one in ids if (view := self._views.get(place_of(one))))
         mine = _set_of(host, self._namespace)
         return {
             member.one.id: member.one

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vcenter_operator.applier.adapters.kubernetes.writing import Writes
 from vcenter_operator.applier.core.observed import GroupKind
-from vcenter_operator.applier.ports import Guard
+from vcenter_operator.applier.ports import Guard, Place
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError
 from vcenter_operator.common.kubernetes.api import Api
@@ -29,7 +29,11 @@ class Scope(NamedTuple):
 
     kinds: frozenset[GroupKind]
     namespaces: frozenset[str]
-    """Beside the parent's own."""
+
+    @property
+    def places(self) -> set[Place]:
+        """Each kind in each namespace, and in none."""
+        return {(kind, namespace) for kind in self.kinds for namespace in (*self.namespaces, "")}
 
 
 class Parents:
@@ -63,6 +67,7 @@ class Parents:
         annotations = {
             labels.APPLYSET_TOOLING: TOOLING,
             labels.CONTAINS_GROUP_KINDS: ",".join(sorted(map(str, kinds))),
+            labels.MEMBERS_IN: ",".join(sorted(set(namespaces) - {""})),
         }
         # The empty value is reserved (KEP-3659): without namespaces the annotation is left out.
         if others := sorted(set(namespaces) - {self._namespace, ""}):
@@ -90,10 +95,9 @@ class Parents:
         if set_id is not None and set_id != labels.applyset_id(host, self._namespace):
             raise PermanentError(f"VCenter {host}: label {labels.APPLYSET_ID} is not the id made from its name")
         kinds = _split(annotations.get(labels.CONTAINS_GROUP_KINDS))
-        return Scope(
-            frozenset(GroupKind.parse(kind) for kind in kinds),
-            frozenset(_split(annotations.get(labels.ADDITIONAL_NAMESPACES))),
-        )
+        named = annotations.get(labels.MEMBERS_IN, self._namespace if kinds else "")
+        namespaces = (*_split(named), *_split(annotations.get(labels.ADDITIONAL_NAMESPACES)))
+        return Scope(frozenset(GroupKind.parse(kind) for kind in kinds), frozenset(namespaces))
 
 
 def _split(text: str | None) -> list[str]:

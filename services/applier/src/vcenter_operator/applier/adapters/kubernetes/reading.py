@@ -7,16 +7,17 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from http import HTTPStatus
 from sys import intern
 from typing import Any, NamedTuple
 
 from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds, Served
 from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
 from vcenter_operator.applier.core.ownedfields import is_ours, last_editor, shared
-from vcenter_operator.applier.ports import Place
+from vcenter_operator.applier.ports import Place, place_of
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api
-from vcenter_operator.common.kubernetes.errors import NotFound
+from vcenter_operator.common.kubernetes.errors import Forbidden, NotFound
 from vcenter_operator.common.labels import FIELD_MANAGER, PART_OF, applyset_id
 
 _LIST_FROM = 10
@@ -39,8 +40,11 @@ class Reading:
         self._namespace = namespace
         self._places = asyncio.Semaphore(concurrency)
 
-    async def members(self, host: str, places: Collection[Place]) -> dict[Place, Listed | None]:
-        """The objects of the vCenter's ApplySet in these places; None where the kind is not served."""
+    async def members(self, host: str, places: Collection[Place]) -> dict[Place, Listed | Forbidden | None]:
+        """The objects of the vCenter's ApplySet in these places; None where the kind is not served, and what the
+
+        server says where the account may not look.
+        """
         wanted = sorted(set(places))
         found = await asyncio.gather(*(self._members(host, place) for place in wanted))
         return dict(zip(wanted, found, strict=True))
@@ -49,7 +53,7 @@ class Reading:
         """What stands under these ids."""
         wanted: defaultdict[Place, list[ObjectId]] = defaultdict(list)
         for object_id in ids:
-            wanted[GroupKind.of(object_id), object_id.namespace].append(object_id)
+            wanted[place_of(object_id)].append(object_id)
         found = await asyncio.gather(*(self._occupants(host, place, group) for place, group in wanted.items()))
         return {one.id: one for group in found for one in group}
 
@@ -82,9 +86,14 @@ class Reading:
         """Whether we ever wrote it."""
         return any(entry.get("manager") == FIELD_MANAGER for entry in metadata.get("managedFields") or ())
 
-    async def _members(self, host: str, place: Place) -> Listed | None:
+    async def _members(self, host: str, place: Place) -> Listed | Forbidden | None:
         selector = f"{PART_OF}={applyset_id(host, self._namespace)}"
-        listed = await self._listed(host, place, selector)
+        try:
+            listed = await self._listed(host, place, selector)
+        except Forbidden as error:
+            if error.status != HTTPStatus.FORBIDDEN:  # it does not know who asks
+                raise
+            return error
         return listed and listed._replace(objects=[one for one in listed.objects if one.host == host])
 
     async def _occupants(self, host: str, place: Place, ids: list[ObjectId]) -> list[Observed]:
