@@ -1,13 +1,17 @@
-"""Taking away what is parked ends with the connection that it goes over."""
+"""Taking away what is parked: when the queue is read, and that it ends with the connection that it goes over."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
 
 from vcenter_operator.common.bus.port import Topology
+from vcenter_operator.common.bus.rabbitmq import clearing
 from vcenter_operator.common.bus.rabbitmq.clearing import Clearing
 from vcenter_operator.common.bus.rabbitmq.connection import Link
 from vcenter_operator.common.bus.rabbitmq.topology import Names
@@ -22,6 +26,45 @@ class Lost:
         self.lost = asyncio.Event()
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the queue, in which one message is, was read."""
+    found: list[float] = []
+
+    async def counted(*_: object) -> int:
+        return 1
+
+    @asynccontextmanager
+    async def taken(*_: object) -> AsyncIterator[list[object]]:
+        found.append(time.monotonic())
+        yield []
+
+    monkeypatch.setattr(clearing, "count_parked", counted)
+    monkeypatch.setattr(clearing, "taking", taken)
+    return found
+
+
+async def looked_at(times: int) -> None:
+    """So many looks, at nothing that is superseded."""
+    one = Clearing(cast(Link, Lost()), Names(Topology(), (1.0,)), Stage.COLLECTOR, 0.01)
+    for _ in range(times):
+        await one._clear({})
+
+
+async def test_the_queue_is_read_only_when_the_number_is_another(reads: list[float]) -> None:
+    """A quorum queue counts how often it hands a message over."""
+    await looked_at(20)
+    assert len(reads) == 1
+
+
+async def test_it_is_read_now_and_then_for_one_that_came_for_one_that_went(
+    reads: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clearing, "_LOOK_EVERY", 0.0)
+    await looked_at(3)
+    assert len(reads) == 3
+
+
 async def test_what_fails_while_it_is_cancelled_does_not_keep_it_going(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a connection that is gone nothing can be given back, and that error takes the cancellation's place."""
     reading = asyncio.Event()
@@ -34,8 +77,8 @@ async def test_what_fails_while_it_is_cancelled_does_not_keep_it_going(monkeypat
             raise BusUnavailable("giving back what stays: the connection is gone")
 
     monkeypatch.setattr(Clearing, "_clear", stalled)
-    clearing = Clearing(cast(Link, Lost()), Names(Topology(), (1.0,)), Stage.COLLECTOR, 0.01)
-    task = asyncio.create_task(clearing.run({}))
+    one = Clearing(cast(Link, Lost()), Names(Topology(), (1.0,)), Stage.COLLECTOR, 0.01)
+    task = asyncio.create_task(one.run({}))
     async with asyncio.timeout(10):
         await reading.wait()
     task.cancel()

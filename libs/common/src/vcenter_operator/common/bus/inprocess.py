@@ -144,7 +144,6 @@ class InProcessBus:
         seat = _Seat(self, stage, consumer)
         self._serving.setdefault(task, []).append(seat)
         partitions = self.topology.partitions_of(stage)
-        metrics.serves(stage, partitions)
         sharing = Sharing(stage, partitions, seat)
         try:
             while not self._closed.is_set():

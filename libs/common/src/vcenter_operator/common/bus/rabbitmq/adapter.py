@@ -137,7 +137,6 @@ class RabbitMQBus:
     async def serve(self, stage: Stage, consumer: Consumer) -> None:
         """See `Bus.serve`."""
         self._check_open()
-        metrics.serves(stage, self.topology.partitions_of(stage))
         current: Link | None = None
 
         async def own(link: Link) -> None:

@@ -81,10 +81,11 @@ class Archiver:
 
     async def _send_bundle(self, stage: Stage, copies: list[bytes]) -> None:
         body = b"".join(copies)
+        if len(body) > MAX_BYTES:
+            log.warning("a statement is too large for the archive", bytes=len(body))
+            return
         message = Message(body, content_type=CONTENT_TYPE, delivery_mode=DeliveryMode.PERSISTENT)
         try:
-            if len(body) > MAX_BYTES:
-                raise BusUnavailable(f"{len(body)} bytes are more than the bus takes")
             async with answered("archiving", _WITHIN):
                 await confirmed(self._link, self._channel, self._names.archive(stage), "", message)
         except BusUnavailable as error:
