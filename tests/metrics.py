@@ -10,6 +10,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.markdown import rows
+
 DOCS = Path(__file__).parents[1] / "docs" / "metrics.md"
 PREFIX = "vcenter_operator_"
 _CODE = re.compile(r"`([^`]+)`")
@@ -30,19 +32,17 @@ class Row:
 
 def documented() -> dict[str, Row]:
     """The table, by name."""
-    rows = {}
-    for line in DOCS.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
+    found = {}
+    for cells in rows(DOCS.read_text()):
         if (name := _CODE.fullmatch(cells[0])) and name[1].startswith(PREFIX):
-            rows[name[1]] = Row(name[1], cells[1], frozenset(_CODE.findall(cells[2])), cells[3])
-    return rows
+            found[name[1]] = Row(name[1], cells[1], frozenset(_CODE.findall(cells[2])), cells[3])
+    return found
 
 
 def bounds() -> dict[tuple[str, str], frozenset[str]]:
     """By metric and label: the values that the docs allow. A label of every metric stands under the name ''."""
     found = {}
-    for line in DOCS.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
+    for cells in rows(DOCS.read_text()):
         if len(cells) == 3 and (labels := _CODE.findall(cells[0])) and not labels[0].startswith(PREFIX):
             of = _CODE.findall(cells[1])
             for label in labels:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.markdown import ROOT, Block, blocks, section
+from tests.markdown import ROOT, Block, blocks, section
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.needs("rabbitmq", "dns", "vcsim", "kubernetes", control=True)

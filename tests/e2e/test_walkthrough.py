@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.unit.docs.markdown import WALKED
+from tests.markdown import WALKED, blocks
 
 pytestmark = pytest.mark.needs("rabbitmq")
 
@@ -39,9 +39,11 @@ class Step(NamedTuple):
 def steps(page: Path) -> list[Step]:
     """The `console` blocks: a command follows `$ `, a line that ends with a backslash goes on."""
     found: list[Step] = []
-    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+    for block in blocks(page):
+        if block.language != "console":
+            continue
         goes_on = False
-        for line in block.splitlines():
+        for line in block.text.splitlines():
             if goes_on:
                 found[-1] = Step(f"{found[-1].command}\n{line}", [])
             elif line.startswith("$ "):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests import monitoring
+from tests.markdown import blocks
 from tests.metrics import bounds, documented
 from tests.stack import Stack, StackError
 
@@ -99,8 +100,8 @@ def test_runbooks_and_alerts_are_the_same() -> None:
 
 
 def test_the_configuration_in_the_docs_is_one(stack: Stack, tmp_path: Any) -> None:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", monitoring.DOCS.read_text(), re.MULTILINE | re.DOTALL)
-    (configuration,) = (block for block in blocks if "scrape_configs" in block)
+    shown = [block.text for block in blocks(monitoring.DOCS) if block.language == "yaml"]
+    (configuration,) = (text for text in shown if "scrape_configs" in text)
     # Debian's Prometheus is built without Kubernetes.
     here = configuration.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: [{targets: ['localhost']}]")
     assert here != configuration

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[3]
-ROW = re.compile(r"^\| `([A-Za-z.<>]+)` \| (?:`([^`]*)`)? \|", re.MULTILINE)
+from tests.markdown import ROOT, rows, section
+
+PAGE = ROOT / "docs" / "kubernetes.md"
 
 
 def leaves(value: Any, documented: set[str], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -25,11 +24,10 @@ def leaves(value: Any, documented: set[str], path: str = "") -> Iterator[tuple[s
 
 
 def test_every_value_is_on_the_page_with_its_default() -> None:
-    text = (ROOT / "docs" / "kubernetes.md").read_text().partition("## Values\n")[2].partition("\n## ")[0]
-    rows = {path: default for path, default in ROW.findall(text) if path != "value"}
+    told = {path.strip("`"): default.strip("`") for path, default, *_ in rows(section(PAGE, "Values"))}
     values = yaml.safe_load((ROOT / "deploy" / "chart" / "values.yaml").read_text())
-    found = dict(leaves(values, set(rows)))
-    assert rows.keys() == found.keys()
-    assert {path: json.loads(default) for path, default in rows.items() if default} == {
-        path: value for path, value in found.items() if rows[path]
+    found = dict(leaves(values, set(told)))
+    assert told.keys() == found.keys()
+    assert {path: json.loads(default) for path, default in told.items() if default} == {
+        path: value for path, value in found.items() if told[path]
     }

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.unit.docs.markdown import PAGES, ROOT, blocks, prose
+from tests.markdown import PAGES, ROOT, blocks, prose
 
 PROGRAMS = frozenset({
     "vcenter-operator", *(f"vcenter-operator-{stage}" for stage in ("discovery", "collector", "renderer", "applier")),

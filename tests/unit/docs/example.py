@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.unit.docs.markdown import ROOT
+from tests.markdown import ROOT
 from vcenter_operator.collector.adapters.embedded import site_inventory
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common.configuration import Configuration

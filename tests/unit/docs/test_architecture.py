@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from tests.unit.docs.markdown import ROOT, prose
+from tests.markdown import ROOT, prose
 
 PAGE = ROOT / "docs" / "architecture.md"
 NOT_OURS = {"VCenter"}

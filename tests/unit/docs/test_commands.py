@@ -17,8 +17,8 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
+from tests.markdown import PAGES, ROOT, WALKED, blocks
 from tests.unit.docs.commandlines import KUBECTL_RUN, PROGRAMS, CommandLine, in_blocks, in_prose
-from tests.unit.docs.markdown import PAGES, ROOT, WALKED, blocks
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.command.cli import app

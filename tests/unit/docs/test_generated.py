@@ -7,8 +7,8 @@ import re
 import pytest
 
 from docs.generator.pages import ROOT, pages
-from tests.unit.docs.markdown import PAGES as MARKDOWN
-from tests.unit.docs.markdown import prose, rows
+from tests.markdown import PAGES as MARKDOWN
+from tests.markdown import prose, rows
 from vcenter_operator.applier.settings import ApplierSettings
 from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.common.settings import Settings

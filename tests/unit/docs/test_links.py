@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.markdown import PAGES, ROOT, anchors, links
+from tests.markdown import PAGES, ROOT, anchors, links
 
 INDEX = ROOT / "docs" / "README.md"
 

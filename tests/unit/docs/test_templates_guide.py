@@ -11,8 +11,8 @@ import jinja2
 import pytest
 import yaml
 
+from tests.markdown import ROOT, Block, blocks, rows, section
 from tests.unit.docs.example import CONFIGURATION, HOST, inventory, resources, surroundings
-from tests.unit.docs.markdown import ROOT, Block, blocks, rows, section
 from vcenter_operator.common.messages import Cluster
 from vcenter_operator.common.secretkeys import SECRET_KEYS
 from vcenter_operator.renderer.core.cells import parse_cells
