@@ -11,7 +11,7 @@ from bench.drawing import Drawing
 from bench.starting import prepared
 from tests import monitoring
 from tests.e2e.region import Region
-from tests.e2e.watched import watched
+from tests.e2e.scraped import scraped
 from tests.stack import Stack
 
 PICTURE = Path(__file__).parents[1] / "docs" / "dashboard.png"
@@ -34,7 +34,7 @@ def main() -> None:
 def taken(stack: Stack, region: Region) -> None:
     """The picture of a region."""
     try:
-        _, prometheus = watched(stack, region, patience="5s")
+        _, prometheus = scraped(stack, region, patience="5s")
         begin = time.time()
         changes(region, QUIET)
         print("an incident: a vCenter dies, another lacks its clusters, a template is broken")

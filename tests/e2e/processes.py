@@ -60,6 +60,11 @@ class Service:
         self.process.send_signal(signal.SIGCONT)
 
 
+def probed(ports: Mapping[str, int]) -> dict[str, dict[str, str]]:
+    """What the first replica of each stage is told, so that it serves probes and metrics on these ports."""
+    return {f"{stage}-0": {"VCENTER_OPERATOR_PROBE_PORT": str(port)} for stage, port in ports.items()}
+
+
 class Fleet:
     """Replicas of every stage, or of some, started together and gone when the test ends."""
 

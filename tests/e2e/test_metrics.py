@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.processes import STAGES, Fleet, Service
+from tests.e2e.processes import STAGES, Fleet, Service, probed
 from tests.e2e.region import Region, of_cluster, of_zone
 from tests.metrics import Scrape, documented
 from tests.ports import free_port
@@ -49,8 +49,7 @@ def served(region: Region) -> Served:
     """A region with one vCenter, and a fleet that was started."""
     region.vcenter("vc-a-0")
     ports = {stage: free_port() for stage in STAGES}
-    own = {f"{stage}-0": {"VCENTER_OPERATOR_PROBE_PORT": str(port)} for stage, port in ports.items()}
-    return Served(region, region.start(Fleet(region.environment(), region.folder, own=own)), ports)
+    return Served(region, region.start(Fleet(region.environment(), region.folder, own=probed(ports))), ports)
 
 
 def test_what_is_served_is_the_table_and_the_truth(served: Served) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests import monitoring
 from tests.e2e.region import Region, of_cluster, of_zone
-from tests.e2e.watched import watched
+from tests.e2e.scraped import scraped
 from tests.stack import Stack
 from tests.stack.prometheus import Prometheus
 from tests.waiting import eventually
@@ -33,7 +33,7 @@ def test_an_incident_fires_its_alerts_and_is_over_when_it_is_mended(stack: Stack
     a = region.vcenter("vc-a-0")
     b = region.vcenter("vc-b-0", "QA-DE-1B")
     region.vcenter("vc-c-0", "QA-DE-1D", clusters=1)
-    _, prometheus = watched(stack, region)
+    _, prometheus = scraped(stack, region)
     region.expect(of_cluster(10, 11, 20, 21, 30), of_zone("qa-de-1a", "qa-de-1b", "qa-de-1d"))
     eventually(lambda: firing(prometheus), "nothing fires", otherwise=region.logs)
 

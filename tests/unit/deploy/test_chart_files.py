@@ -14,14 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from vcenter_operator.applier.settings import ApplierSettings
-from vcenter_operator.collector.settings import CollectorSettings
+from vcenter_operator.command.pipeline import SETTINGS
 from vcenter_operator.common.bus.rabbitmq.definitions import COMMAND, rights_of, rights_of_command, user_of
 from vcenter_operator.common.kubernetes.crds import definitions
 from vcenter_operator.common.messages import Stage
 from vcenter_operator.common.settings import ManifestSettings, Settings
-from vcenter_operator.discovery.settings import DiscoverySettings
-from vcenter_operator.renderer.settings import RendererSettings
 
 CHART = Path(__file__).parents[3] / "deploy" / "chart"
 DEFINITIONS, RIGHTS = CHART / "files" / "crds", CHART / "files" / "rabbitmq.yaml"
@@ -29,12 +26,9 @@ MADE_BY_THE_CHART = {
     "bus", "bus_ca", "bus_certificate", "bus_certificate_key", "namespace", "partitions", "generation", "secret",
     "probe_port", "notify_port", "service_domain", "vcenter_ca",
 }  # fmt: skip
-SETTINGS: dict[str, type[Settings]] = {
+SECTIONS: dict[str, type[Settings]] = {
     "common": ManifestSettings,
-    "discovery": DiscoverySettings,
-    "collector": CollectorSettings,
-    "renderer": RendererSettings,
-    "applier": ApplierSettings,
+    **{str(stage): its for stage, its in SETTINGS.items()},
 }
 
 
@@ -56,10 +50,10 @@ def test_the_users_of_rabbitmq_have_the_rights_of_their_stages() -> None:
     assert yaml.safe_load(RIGHTS.read_text()) == rights()
 
 
-@pytest.mark.parametrize("service", SETTINGS)
+@pytest.mark.parametrize("service", SECTIONS)
 def test_the_values_take_every_setting_but_those_that_the_chart_makes(service: str) -> None:
     schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-    wanted = {name.upper() for name in SETTINGS[service].model_fields.keys() - MADE_BY_THE_CHART}
+    wanted = {name.upper() for name in SECTIONS[service].model_fields.keys() - MADE_BY_THE_CHART}
     assert schema["$defs"][f"{service}Settings"]["propertyNames"]["enum"] == sorted(wanted)
 
 

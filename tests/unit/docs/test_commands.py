@@ -19,20 +19,12 @@ from typer.exceptions import TyperException
 
 from tests.markdown import PAGES, ROOT, WALKED, blocks
 from tests.unit.docs.commandlines import KUBECTL_RUN, PROGRAMS, CommandLine, in_blocks, in_prose
-from vcenter_operator.applier.settings import ApplierSettings
-from vcenter_operator.collector.settings import CollectorSettings
 from vcenter_operator.command.cli import app
 from vcenter_operator.command.manual import EXAMPLES
+from vcenter_operator.command.pipeline import SETTINGS
 from vcenter_operator.common.messages import Stage
-from vcenter_operator.common.settings import Settings
 from vcenter_operator.common.stagehelp import parser
-from vcenter_operator.discovery.settings import DiscoverySettings
-from vcenter_operator.renderer.settings import RendererSettings
 
-SETTINGS: dict[Stage, type[Settings]] = {
-    Stage.DISCOVERY: DiscoverySettings, Stage.COLLECTOR: CollectorSettings,
-    Stage.RENDERER: RendererSettings, Stage.APPLIER: ApplierSettings,
-}  # fmt: skip
 ELSEWHERE: dict[str, str] = {
     KUBECTL_RUN.pattern: "tests/integration/test_docs_kubectl.py",
     r"kubectl apply -f deploy/chart/files/validation": "tests/integration/test_validation.py",

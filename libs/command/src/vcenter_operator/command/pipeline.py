@@ -26,11 +26,17 @@ from vcenter_operator.discovery.settings import DiscoverySettings
 from vcenter_operator.renderer import wiring as renderer
 from vcenter_operator.renderer.settings import RendererSettings
 
-_STAGES: dict[Stage, tuple[type[Settings], Any]] = {
-    Stage.DISCOVERY: (DiscoverySettings, discovery),
-    Stage.COLLECTOR: (CollectorSettings, collector),
-    Stage.RENDERER: (RendererSettings, renderer),
-    Stage.APPLIER: (ApplierSettings, applier),
+SETTINGS: dict[Stage, type[Settings]] = {
+    Stage.DISCOVERY: DiscoverySettings,
+    Stage.COLLECTOR: CollectorSettings,
+    Stage.RENDERER: RendererSettings,
+    Stage.APPLIER: ApplierSettings,
+}
+_WIRING: dict[Stage, Any] = {
+    Stage.DISCOVERY: discovery,
+    Stage.COLLECTOR: collector,
+    Stage.RENDERER: renderer,
+    Stage.APPLIER: applier,
 }
 
 
@@ -70,10 +76,10 @@ async def services(
     async with AsyncExitStack() as stack:
         opened = []
         for stage in stages:
-            settings_type, wiring = _STAGES[stage]
+            wiring = _WIRING[stage]
             wire = wiring.on_kubernetes if platform.kubernetes is not None else wiring.embedded
             watched = {"on_plan": on_plan, "on_answer": on_answer} if stage is Stage.APPLIER else {}
-            service = wire(settings_type.load(**overrides), platform, **watched)
+            service = wire(SETTINGS[stage].load(**overrides), platform, **watched)
             opened.append(await stack.enter_async_context(service))
         yield opened
 

@@ -13,7 +13,7 @@ from vcenter_operator.applier.core.describe import describe_object
 from vcenter_operator.applier.core.observed import GroupKind, Observed
 from vcenter_operator.applier.core.order import phases, rank
 from vcenter_operator.applier.core.outcome import Failure
-from vcenter_operator.applier.metrics import Outcome, acted
+from vcenter_operator.applier.metrics import Acted, acted
 from vcenter_operator.applier.ports import Changed, Cluster, ClusterAway, Frozen, Guard, Holdings
 from vcenter_operator.common import tracing
 from vcenter_operator.common.errors import OwnershipLost, PermanentError, TransientError
@@ -136,20 +136,20 @@ class Acting:
         async with self._place():
             if result.stopped is not None:
                 result.undone.append(item.id)
-                acted(item, Outcome.STOPPED)
+                acted(item, Acted.STOPPED)
                 return
             try:
                 with tracing.step(f"{what} {item.id.kind}", object=describe_object(item.id)):
                     await act(item)
-                acted(item, Outcome.DONE)
+                acted(item, Acted.DONE)
             except (OwnershipLost, Frozen, ClusterAway) as error:
                 result.stopped = error
                 result.undone.append(item.id)
-                acted(item, Outcome.STOPPED)
+                acted(item, Acted.STOPPED)
             except Changed as error:
                 log.info("changed meanwhile", object=describe_object(item.id), error=str(error))
                 result.undone.append(item.id)
-                acted(item, Outcome.CHANGED)
+                acted(item, Acted.CHANGED)
             except (TransientError, PermanentError) as error:
                 self._failed(item, str(error), permanent=isinstance(error, PermanentError))
             except Exception as error:
@@ -162,7 +162,7 @@ class Acting:
             "refused" if permanent else "failed", object=describe_object(item.id), template=template, error=error
         )
         self._result.failed.append(Failure(item.id, template, error, permanent))
-        acted(item, Outcome.REFUSED if permanent else Outcome.FAILED)
+        acted(item, Acted.REFUSED if permanent else Acted.FAILED)
 
     async def _write(self, host: str, change: Change) -> None:
         manifest = self._manifest_of(change)

@@ -19,7 +19,7 @@ from vcenter_operator.common.messages import Trace
 from vcenter_operator.common.metrics import LAG_SECONDS, LiveGauge, Values
 
 
-class Outcome(StrEnum):
+class Acted(StrEnum):
     """What came of one object that something was to be done to."""
 
     DONE = "done"
@@ -33,7 +33,7 @@ APPLIED = Counter(
     "vcenter_operator_objects_applied_total", "Objects that something was to be done to", ["operation", "outcome"]
 )
 for _operation in ACTIONS:
-    for _outcome in Outcome:
+    for _outcome in Acted:
         APPLIED.labels(_operation, _outcome)
 OBJECTS = LiveGauge("vcenter_operator_objects", "Objects of a vCenter by the last plan", ["vcenter", "state"])
 OWNED = LiveGauge("vcenter_operator_objects_owned", "Objects that carry its ApplySet's label", ["vcenter"])
@@ -50,7 +50,7 @@ CAUSE_TO_EFFECT = Histogram(
 )
 
 
-def acted(item: Item, outcome: Outcome) -> None:
+def acted(item: Item, outcome: Acted) -> None:
     """Counts an object that something was to be done to."""
     APPLIED.labels(action_of(item), outcome).inc()
 

@@ -7,21 +7,20 @@ import re
 import yaml
 
 from tests import monitoring
-from tests.e2e.processes import STAGES, Fleet
+from tests.e2e.processes import STAGES, Fleet, probed
 from tests.e2e.region import Region
 from tests.ports import free_port
 from tests.stack import Stack
 from tests.stack.prometheus import Prometheus
 
 
-def watched(stack: Stack, region: Region, patience: str = "0s") -> tuple[Fleet, Prometheus]:
+def scraped(stack: Stack, region: Region, patience: str = "0s") -> tuple[Fleet, Prometheus]:
     """Started, a replica of each stage. Every second it is scraped, and alerts are judged.
 
     `patience` stands for the time for which each alert has to hold before it fires, minutes to a day as deployed.
     """
-    ports = {f"{stage}-0": str(free_port()) for stage in STAGES}
-    own = {name: {"VCENTER_OPERATOR_PROBE_PORT": port} for name, port in ports.items()}
-    fleet = region.start(Fleet(region.environment(heartbeat="10"), region.folder, own=own))
+    ports = {stage: free_port() for stage in STAGES}
+    fleet = region.start(Fleet(region.environment(heartbeat="10"), region.folder, own=probed(ports)))
     rules = re.sub(r"\bfor: \w+", f"for: {patience}", monitoring.ALERTS.read_text())
     (region.folder / "alerts.yaml").write_text(rules)
     targets = {
