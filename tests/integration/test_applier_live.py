@@ -27,7 +27,7 @@ from vcenter_operator.applier.service import ApplierService
 from vcenter_operator.common import labels
 from vcenter_operator.common.bus import Ownership
 from vcenter_operator.common.identity import ObjectId, Revision
-from vcenter_operator.common.kubernetes.api import Resource
+from vcenter_operator.common.kubernetes.api import Api, Listing, Resource
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import ensure_crds
 from vcenter_operator.common.messages import ManifestDelta, ResyncRequest, Stage
@@ -128,6 +128,36 @@ async def is_settled(region: Region, inventory: int) -> bool:
         and len(region.plans) >= inventory
         and applied.settled_templates is not None
     )
+
+
+async def test_a_vcenter_that_is_new_is_not_told_what_all_the_others_own(
+    operated: Region, region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cost would grow with the region, and a region's first start with the square of it."""
+    theirs = [operated.config_map(f"theirs-{number}", OTHER) for number in range(30)]
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c-3"}, "data": {"key": "stranger"}}
+    await region.api.create(MAPS.path(namespace=region.namespace), body, field_manager=TESTER)
+    async with operated.applier():
+        await operated.state(stated(*theirs, host=OTHER))
+        await operated.shows("AsStated", OTHER)
+        listed: list[str] = []
+        answered = Api.list
+
+        async def noted(api: Api, path: str, **more: Any) -> Listing:
+            listing = await answered(api, path, **more)
+            listed.extend(item["metadata"]["name"] for item in listing.items)
+            return listing
+
+        monkeypatch.setattr(Api, "list", noted)
+        maps = [operated.config_map(name) for name in (*(f"c-{number}" for number in range(12)), "theirs-7")]
+        await operated.state(stated(*maps))
+        shown = await operated.shows("Conflict")
+
+    assert "c-3" in listed
+    assert [name for name in listed if name.startswith("theirs")] == []
+    assert "c-3: exists, and is not managed by the operator" in shown.message
+    assert f"theirs-7: belongs to vCenter {OTHER}" in shown.message
+    assert await region.names("ConfigMap") >= {f"c-{number}" for number in range(12)}
 
 
 async def test_status_and_the_fields_of_others_cost_nothing(

@@ -59,6 +59,19 @@ async def test_what_is_published_while_one_is_on_its_way_goes_together(stream: S
     assert stream.bundles == [1, 5]
 
 
+async def test_one_by_itself_goes_at_once_and_what_soon_follows_goes_together(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "_PAUSE", 60.0)
+    for _ in range(3):
+        stream.add(1)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert stream.bundles == [1]
+    await stream.archiver.finish()
+    assert stream.bundles == [1, 2]
+
+
 async def test_while_the_archive_takes_nothing_nothing_piles_up(stream: Stream) -> None:
     """What waited is given up with the bundle that failed, and said; what comes later is tried again."""
 

@@ -1,7 +1,9 @@
 """What needs no API server: paths, what answers mean, the state under a watch, surroundings, records as documents."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, NOW, SECT
 from vcenter_operator.common.configuration import SECRET_NAME
 from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
 from vcenter_operator.common.kubernetes import client
-from vcenter_operator.common.kubernetes.api import Listing, Resource
+from vcenter_operator.common.kubernetes.api import Api, Listing, Resource
 from vcenter_operator.common.kubernetes.crds import definitions, definitions_yaml
 from vcenter_operator.common.kubernetes.errors import (
     ApiError,
@@ -313,10 +315,10 @@ def test_a_pod_without_a_search_domain_is_told_what_to_set(service_account: Path
         client._inside(Configuration(), Settings.load())
 
 
-def kubeconfig(path: Path, cluster: str) -> str:
-    entry = {"name": cluster, "cluster": {"server": "https://api.example:6443"}}
+def kubeconfig(path: Path, cluster: str, server: str = "https://api.example:6443", **user_has: str) -> str:
+    entry = {"name": cluster, "cluster": {"server": server}}
     context = {"name": "c", "context": {"cluster": cluster, "user": "u"}}
-    user = {"name": "u", "user": {"token": "t"}}
+    user = {"name": "u", "user": user_has or {"token": "t"}}
     config = {"current-context": "c", "clusters": [entry], "contexts": [context], "users": [user]}
     path.write_text(yaml.safe_dump(config))
     return str(path)
@@ -338,6 +340,50 @@ async def test_surroundings_outside_by_the_cluster_of_the_current_context(
     with pytest.raises(ConfigurationError, match=r"absent.*KUBECONFIG"):
         async with client.connect(Settings.load()):
             pass
+
+
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that notes what it is sent first, and hangs up. Its port, and what came."""
+    came: list[bytes] = []
+
+    async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(noted, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], came
+
+
+@pytest.mark.parametrize(("exempt", "asked"), [("", True), ("elsewhere,.example", False)])
+async def test_the_proxy_that_the_environment_names_is_taken(
+    exempt: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "config", "qa-de-1", "https://127.0.0.2.example:1"))
+    async with hanging_up() as (port, came):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", exempt)
+        async with client.connect(Settings.load()) as (made, _):
+            with pytest.raises(TransientError):
+                await Api(made, timeout=5.0).get("/version")
+    assert {each.splitlines()[0] for each in came} == ({b"CONNECT 127.0.0.2.example:1 HTTP/1.1"} if asked else set())
+
+
+async def test_a_login_in_netrc_is_nothing_for_the_api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with hanging_up() as (port, came):
+        config = kubeconfig(tmp_path / "config", "qa-de-1", f"http://127.0.0.1:{port}", **{"client-name": "nobody"})
+        monkeypatch.setenv("KUBECONFIG", config)
+        async with client.connect(Settings.load()) as (made, _):
+            with pytest.raises(TransientError):
+                await Api(made, timeout=5.0).get("/version")
+    assert came
+    assert not any(b"authorization" in each.lower() for each in came)
 
 
 def test_values_of_a_secret() -> None:

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yaml
@@ -59,6 +61,7 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[ApiClient, Surround
         region=surroundings.region,
         domain=surroundings.domain,
     )
+    configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
     client = ApiClient(configuration)
     client.user_agent = "vcenter-operator"
     await client.rest_client.close()
@@ -71,8 +74,10 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[ApiClient, Surround
 
 def _session(configuration: Configuration) -> aiohttp.ClientSession:
     """As the client makes it, but with the threaded resolver: where aiodns is installed, aiohttp would take that one
-    and leak its channels. Keep-alive ends connections whose other side is gone. A watch that is closed while the server
-    hangs would wait for the other side's TLS close beyond the session's end, where Python has that defect.
+    and leak its channels. It does not trust the environment: before each request a thread would look for a ~/.netrc,
+    which cost about as much as the rest of the request. Keep-alive ends connections whose other side is gone. A watch
+    that is closed while the server hangs would wait for the other side's TLS close beyond the session's end, where
+    Python has that defect.
     """
     tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     if configuration.cert_file:
@@ -87,7 +92,13 @@ def _session(configuration: Configuration) -> aiohttp.ClientSession:
         socket_factory=_kept_alive,
         enable_cleanup_closed=_TLS_CLOSE_HANGS,
     )
-    return aiohttp.ClientSession(connector=connector, trust_env=True, read_bufsize=_READ_BUFFER)
+    return aiohttp.ClientSession(connector=connector, read_bufsize=_READ_BUFFER)
+
+
+def _proxy_for(server: str | None) -> str | None:
+    """The proxy that the environment names (HTTPS_PROXY), unless it exempts that server (NO_PROXY)."""
+    url = urlsplit(server or "")
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
 
 
 def _kept_alive(address: Any) -> socket.socket:

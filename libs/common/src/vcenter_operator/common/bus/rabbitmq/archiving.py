@@ -1,7 +1,8 @@
 """The way into the archive, and what is in there: bundles of statements, each as it was published.
 
 A copy that is a message of its own costs broker and publisher as much as its statement. So there is one bundle on its
-way at a time, and what is published meanwhile goes with the next one: alone where little is said, together where much.
+way at a time, there is a pause before the next, and what is published meanwhile goes with that one: alone and at once
+where little is said, together where much.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -28,6 +30,8 @@ log = logger(__name__)
 
 _WITHIN = 1.0
 """Seconds that the archive has for a bundle."""
+_PAUSE = 0.1
+"""Seconds between two bundles."""
 _BUNDLE = 1024 * 1024
 """Bytes of a bundle; a statement that is larger goes alone."""
 
@@ -57,6 +61,7 @@ class Archiver:
         self._names = names
         self._waiting: defaultdict[Stage, deque[bytes]] = defaultdict(deque)
         self._sending: asyncio.Task[None] | None = None
+        self._finishing = asyncio.Event()
 
     def add(self, statement: Statement, body: bytes, at: float) -> None:
         """A copy of what was published at that time (seconds since the epoch)."""
@@ -69,6 +74,7 @@ class Archiver:
 
     async def finish(self) -> None:
         """Returns when what was added is sent, or after a while."""
+        self._finishing.set()
         if self._sending is not None:
             await asyncio.wait({self._sending}, timeout=_WITHIN)
             self._sending.cancel()
@@ -78,6 +84,9 @@ class Archiver:
             for stage, copies in list(self._waiting.items()):
                 if copies:
                     await self._send_bundle(stage, list(_taken(copies)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE):
+                    await self._finishing.wait()
 
     async def _send_bundle(self, stage: Stage, copies: list[bytes]) -> None:
         body = b"".join(copies)

@@ -24,7 +24,7 @@ from vcenter_operator.applier.adapters.kubernetes.writing import DryRunWrites, R
 from vcenter_operator.applier.core.adoption import is_template
 from vcenter_operator.applier.core.observed import CLAIMED_BY, Claim, GroupKind, Observed
 from vcenter_operator.applier.core.ownedfields import released
-from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, OnAnswer, Place
+from vcenter_operator.applier.ports import Changed, Guard, Holdings, Known, OnAnswer, Place, place_of
 from vcenter_operator.common import labels
 from vcenter_operator.common.errors import PermanentError, TransientError
 from vcenter_operator.common.identity import ObjectId
@@ -135,9 +135,16 @@ class KubernetesCluster:
             self._live.forget(host)
 
     async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
-        """See `Cluster.occupants`: few are asked for one by one, many by a list of their namespace."""
+        """See `Cluster.occupants`: few are asked for one by one, many by a list of their namespace.
+
+        Of places that are watched only what no watch tells of is listed: else each vCenter would list the whole region.
+        """
         with at_the_port():
-            return await self._reading.occupants(host, ids)
+            told = {place for place in map(place_of, ids) if self._live is not None and self._live.knows([place])}
+            found = await self._reading.occupants(host, ids, told)
+            if self._live is None:
+                return found
+            return {**self._live.others(host, [one for one in ids if place_of(one) in told]), **found}
 
     async def apply(
         self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard

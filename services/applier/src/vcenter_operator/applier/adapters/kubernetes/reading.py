@@ -22,6 +22,7 @@ from vcenter_operator.common.labels import FIELD_MANAGER, PART_OF, applyset_id
 
 _LIST_FROM = 10
 """So many ids of one kind in one namespace, and one list costs less than asking for each."""
+_NO_SET = f"!{PART_OF}"
 
 
 class Listed(NamedTuple):
@@ -49,12 +50,17 @@ class Reading:
         found = await asyncio.gather(*(self._members(host, place) for place in wanted))
         return dict(zip(wanted, found, strict=True))
 
-    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
-        """What stands under these ids."""
+    async def occupants(
+        self, host: str, ids: Collection[ObjectId], told: Collection[Place] = ()
+    ) -> dict[ObjectId, Observed]:
+        """What stands under these ids; in the places `told`, what is in an ApplySet may be left out."""
         wanted: defaultdict[Place, list[ObjectId]] = defaultdict(list)
         for object_id in ids:
             wanted[place_of(object_id)].append(object_id)
-        found = await asyncio.gather(*(self._occupants(host, place, group) for place, group in wanted.items()))
+        selectors = {place: _NO_SET if place in told else None for place in wanted}
+        found = await asyncio.gather(
+            *(self._occupants(host, place, group, selectors[place]) for place, group in wanted.items())
+        )
         return {one.id: one for group in found for one in group}
 
     async def one(self, object_id: ObjectId, *hosts: str) -> Observed | None:
@@ -96,12 +102,12 @@ class Reading:
             return error
         return listed and listed._replace(objects=[one for one in listed.objects if one.host == host])
 
-    async def _occupants(self, host: str, place: Place, ids: list[ObjectId]) -> list[Observed]:
+    async def _occupants(self, host: str, place: Place, ids: list[ObjectId], selector: str | None) -> list[Observed]:
         if len(ids) < _LIST_FROM:
             found = await asyncio.gather(*(self.one(object_id, host) for object_id in ids))
             return [one for one in found if one is not None]
         wanted = set(ids)
-        listed = await self._listed(host, place, None)
+        listed = await self._listed(host, place, selector)
         return [one for one in listed.objects if one.id in wanted] if listed else []
 
     async def _listed(self, host: str, place: Place, selector: str | None) -> Listed | None:
