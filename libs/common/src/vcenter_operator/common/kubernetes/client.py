@@ -62,7 +62,7 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[ApiClient, Surround
         domain=surroundings.domain,
     )
     configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
-    client = ApiClient(configuration)
+    client = _PlainClient(configuration)
     client.user_agent = "vcenter-operator"
     await client.rest_client.close()
     client.rest_client.pool_manager = _session(configuration)
@@ -70,6 +70,14 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[ApiClient, Surround
         yield client, surroundings
     finally:
         await client.close()
+
+
+class _PlainClient(ApiClient):
+    """Sends what it is given: that is plain JSON in every case, and need not be copied in search of anything else."""
+
+    def sanitize_for_serialization(self, obj: Any) -> Any:
+        """See `ApiClient`."""
+        return obj
 
 
 def _session(configuration: Configuration) -> aiohttp.ClientSession:
