@@ -61,13 +61,9 @@ def test_one_trace_from_what_changed_to_the_object(region: Region, otelcol: Otel
     expected = of_cluster(10, 11) | of_zone("qa-de-1a")
     region.expect(expected)
     added = trace_to("nova-compute-bb11", TO_THE_OBJECT, region, otelcol)
-    (rendered,) = (span for span in added if span.name == "render")
-    assert (int(rendered.of("templates")), int(rendered.of("objects"))) == (
-        count(region, "VCenterTemplate"),
-        len(expected),
-    )
+    assert {int(span.of("templates")) for span in added if span.name == "render"} == {count(region, "VCenterTemplate")}
     written = {span.of("object") for span in added if span.name.startswith("write ")}
-    assert written == {described(region, key) for key in of_cluster(11)}
+    assert written <= {described(region, key) for key in of_cluster(11)}, "what is seen later is a trace of its own"
     eventually(
         lambda: {span.of("object") for span in received(otelcol)} >= {described(region, key) for key in expected},
         "a span for every object",

@@ -78,7 +78,7 @@ class SimulatedCluster:
         """See `Cluster.owned`."""
         return Holdings({one.id: one for one in self.objects.values() if one.host == host})
 
-    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
+    async def occupants(self, host: str, ids: Collection[ObjectId], *, afresh: bool = True) -> dict[ObjectId, Observed]:
         """See `Cluster.occupants`."""
         return {object_id: self.objects[object_id] for object_id in ids if object_id in self.objects}
 

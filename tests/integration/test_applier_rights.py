@@ -19,6 +19,7 @@ from vcenter_operator.applier.adapters.kubernetes.freeze import NAME as FREEZE
 from vcenter_operator.common import labels
 from vcenter_operator.common.kubernetes.client import connect
 from vcenter_operator.common.kubernetes.crds import ensure_crds
+from vcenter_operator.common.kubernetes.errors import Forbidden
 from vcenter_operator.common.settings import Settings
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
@@ -87,6 +88,17 @@ async def holds(region: Region, kubernetes: Kubernetes, place: str, *names: str)
         await asyncio.sleep(0.05)
 
 
+async def refused(region: Region, path: str) -> None:
+    """Waits until the account may not look there any more."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await region.api.list(path)
+            except Forbidden:
+                return
+            await asyncio.sleep(0.02)
+
+
 async def test_an_operator_in_a_namespace_of_its_own_needs_no_right_to_objects_there(
     region: Region, kubernetes: Kubernetes, elsewhere: str
 ) -> None:
@@ -129,6 +141,7 @@ async def test_what_the_account_may_not_look_at_holds_up_nothing_else(
         path = f"/apis/apps/v1/namespaces/{elsewhere}/deployments/barred"
         made = kubernetes.request("GET", path)["metadata"]["uid"]
         kubernetes.request("PATCH", role, {"rules": rules[:1]}, content_type=MERGE)
+        await refused(region, path.rpartition("/")[0])
     before = await region.parent()
     async with region.applier(look_every="1"):
         await region.state(stated(**edit(4)))
@@ -150,8 +163,12 @@ async def test_a_vcenter_without_objects_waits_where_it_may_not_look(
     grant(kubernetes, elsewhere, region.namespace, OBJECTS)
     barred = region.deployment("barred", template=CINDER)
     barred["metadata"]["namespace"] = elsewhere
-    async with region.applier():
+    async with region.applier() as service:
         await region.state(stated(region.config_map("one", namespace=elsewhere), barred))
         told = await region.shows("Retrying")
         assert "deployments: 403" in told.message
+        live = service._reconciler._cluster._live  # type: ignore[attr-defined]
+        async with asyncio.timeout(20):
+            while live._views:  # a watch would be refused as well, again and again
+                await asyncio.sleep(0.005)
     await holds(region, kubernetes, elsewhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
@@ -70,6 +71,30 @@ async def test_one_by_itself_goes_at_once_and_what_soon_follows_goes_together(
         assert stream.bundles == [1]
     await stream.archiver.finish()
     assert stream.bundles == [1, 2]
+
+
+async def test_more_than_a_bundle_takes_does_not_pile_up_behind_pauses(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "_PAUSE", 60.0)
+    monkeypatch.setattr(archiving, "_BUNDLE", 1)
+    stream.add(5)
+    async with asyncio.timeout(10):
+        while len(stream.bundles) < 5:
+            await asyncio.sleep(0)
+    assert stream.bundles == [1] * 5
+
+
+async def test_what_there_was_no_time_for_at_the_end_is_said(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "_WITHIN", 0.05)
+    monkeypatch.setattr(archiving, "answered", lambda *_: nullcontext())
+    stream.does = asyncio.Event().wait
+    stream.add(1)
+    await asyncio.sleep(0)
+    stream.add(3)
+    with capture_logs() as logs:
+        await stream.archiver.finish()
+    assert [(each["event"], each["count"]) for each in logs] == [("statements are missing in the archive", 3)]
 
 
 async def test_while_the_archive_takes_nothing_nothing_piles_up(stream: Stream) -> None:

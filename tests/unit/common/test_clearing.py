@@ -27,12 +27,18 @@ class Lost:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When the queue, in which one message is, was read."""
+def parked() -> list[int]:
+    """How many messages the queue has, in one number."""
+    return [1]
+
+
+@pytest.fixture
+def reads(parked: list[int], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the queue was read."""
     found: list[float] = []
 
     async def counted(*_: object) -> int:
-        return 1
+        return parked[0]
 
     @asynccontextmanager
     async def taken(*_: object) -> AsyncIterator[list[object]]:
@@ -44,24 +50,28 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-async def looked_at(times: int) -> None:
-    """So many looks, at nothing that is superseded."""
-    one = Clearing(cast(Link, Lost()), Names(Topology(), (1.0,)), Stage.COLLECTOR, 0.01)
-    for _ in range(times):
-        await one._clear({})
+@pytest.fixture
+def one() -> Clearing:
+    return Clearing(cast(Link, Lost()), Names(Topology(), (1.0,)), Stage.COLLECTOR, 0.01)
 
 
-async def test_the_queue_is_read_only_when_the_number_is_another(reads: list[float]) -> None:
+async def test_the_queue_is_read_only_when_the_number_is_another(
+    reads: list[float], parked: list[int], one: Clearing
+) -> None:
     """A quorum queue counts how often it hands a message over."""
-    await looked_at(20)
-    assert len(reads) == 1
+    for number, reads_by_then in ((1, 1), (2, 2), (1, 3), (0, 3)):
+        parked[0] = number
+        for _ in range(20):
+            await one._clear({})
+        assert len(reads) == reads_by_then
 
 
 async def test_it_is_read_now_and_then_for_one_that_came_for_one_that_went(
-    reads: list[float], monkeypatch: pytest.MonkeyPatch
+    reads: list[float], one: Clearing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clearing, "_LOOK_EVERY", 0.0)
-    await looked_at(3)
+    for _ in range(3):
+        await one._clear({})
     assert len(reads) == 3
 
 

@@ -15,7 +15,13 @@ from kubernetes_asyncio.client.exceptions import ApiException
 
 from tests.records import APPLIED, COLLECTED, DISCOVERED, HOST, LATER, NOW, SECTIONS
 from vcenter_operator.common.configuration import SECRET_NAME
-from vcenter_operator.common.errors import ConfigurationError, PermanentError, StaleRecord, TransientError
+from vcenter_operator.common.errors import (
+    ConfigurationError,
+    OperatorError,
+    PermanentError,
+    StaleRecord,
+    TransientError,
+)
 from vcenter_operator.common.kubernetes import client
 from vcenter_operator.common.kubernetes.api import Api, Listing, Resource
 from vcenter_operator.common.kubernetes.crds import definitions, definitions_yaml
@@ -343,45 +349,71 @@ async def test_surroundings_outside_by_the_cluster_of_the_current_context(
 
 
 @asynccontextmanager
-async def hanging_up() -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that notes what it is sent first, and hangs up. Its port, and what came."""
+async def refusing() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that refuses whatever it is asked. Its port, and what came."""
     came: list[bytes] = []
 
     async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(noted, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1], came
 
 
-@pytest.mark.parametrize(("exempt", "asked"), [("", True), ("elsewhere,.example", False)])
+async def refusal() -> str:
+    """What the server that KUBECONFIG names, or whoever is in front of it, says to a request."""
+    async with client.connect(Settings.load()) as (made, _):
+        with pytest.raises(OperatorError) as caught:
+            await Api(made, timeout=5.0).get("/version")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "exempt", "asked"),
+    [
+        ("http://127.0.0.1:{port}", "elsewhere", True),
+        ("127.0.0.1:{port}", "", True),
+        ("http://127.0.0.1:{port}", "elsewhere,127.0.0.1", False),
+        ("https://127.0.0.1:{port}", "", False),
+    ],
+)
 async def test_the_proxy_that_the_environment_names_is_taken(
-    exempt: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: str, exempt: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "config", "qa-de-1", "https://127.0.0.2.example:1"))
-    async with hanging_up() as (port, came):
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "config", "qa-de-1", "https://127.0.0.1:1"))
+    async with refusing() as (port, came):
+        monkeypatch.setenv("https_proxy", proxy.format(port=port))
         monkeypatch.setenv("no_proxy", exempt)
-        async with client.connect(Settings.load()) as (made, _):
-            with pytest.raises(TransientError):
-                await Api(made, timeout=5.0).get("/version")
-    assert {each.splitlines()[0] for each in came} == ({b"CONNECT 127.0.0.2.example:1 HTTP/1.1"} if asked else set())
+        await refusal()
+    assert {each.splitlines()[0] for each in came} == ({b"CONNECT 127.0.0.1:1 HTTP/1.1"} if asked else set())
+
+
+async def test_the_login_at_a_proxy_is_sent_and_never_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "config", "qa-de-1", "https://127.0.0.1:1"))
+    monkeypatch.setenv("no_proxy", "")
+    async with refusing() as (port, came):
+        monkeypatch.setenv("https_proxy", f"http://somebody:hunter2@127.0.0.1:{port}")
+        said = await refusal()
+    assert any(b"Proxy-Authorization: Basic c29tZWJvZHk6aHVudGVyMg==" in each for each in came)
+    assert "407" in said
+    assert "hunter2" not in said
 
 
 async def test_a_login_in_netrc_is_nothing_for_the_api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password hunter2\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    async with hanging_up() as (port, came):
+    async with refusing() as (port, came):
         config = kubeconfig(tmp_path / "config", "qa-de-1", f"http://127.0.0.1:{port}", **{"client-name": "nobody"})
         monkeypatch.setenv("KUBECONFIG", config)
-        async with client.connect(Settings.load()) as (made, _):
-            with pytest.raises(TransientError):
-                await Api(made, timeout=5.0).get("/version")
+        await refusal()
     assert came
     assert not any(b"authorization" in each.lower() for each in came)
 

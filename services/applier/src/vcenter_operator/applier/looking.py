@@ -42,7 +42,7 @@ class Looking:
         return True
 
     async def look(self, state: VCenterState, *, afresh: bool = True) -> None:
-        """Reads all that is owned, and what stands under the ids of the index."""
+        """Reads all that is owned, and what stands under the ids of the index; not `afresh`: what no watch tells of."""
         holdings = await self._cluster.owned(state.host, state.places, afresh=afresh)
         index = state.delta.index if state.delta else {}
         missing = [
@@ -50,16 +50,17 @@ class Looking:
             for object_id in index
             if object_id not in holdings.objects and place_of(object_id) not in holdings.barred
         ]
-        found = await self._cluster.occupants(state.host, missing) if missing else {}
+        found = await self._cluster.occupants(state.host, missing, afresh=afresh) if missing else {}
+        known = self._cluster.known(state.host, state.places, index)
+        told = known.others if known else {}
         ours = {object_id: one for object_id, one in found.items() if one.host == state.host}
-        state.others = {object_id: one for object_id, one in found.items() if object_id not in ours}
-        state.strangers = state.others
+        others = {object_id: one for object_id, one in found.items() if object_id not in ours}
+        state.others = others if afresh else {**told, **others}
+        state.strangers = {object_id: one for object_id, one in others.items() if object_id not in told}
         state.surveyed = state.delta is not None
         state.hold(replace(holdings, objects={**holdings.objects, **ours}))
-        index = state.delta.index if state.delta else {}
-        in_sight = not (state.strangers or holdings.barred)
-        told = in_sight and self._cluster.known(state.host, state.places, index) is not None
-        state.look_at = self._again_at(told=told)
+        in_sight = known is not None and not (state.strangers or holdings.barred)
+        state.look_at = self._again_at(told=in_sight)
 
     def _again_at(self, *, told: bool) -> float:
         """When (monotonic), depending on whether everything that matters is told of by watches."""

@@ -101,8 +101,8 @@ class Cluster(Protocol):
         """A vCenter is not worked for any more."""
         ...
 
-    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
-        """Which of these ids are taken, and by what."""
+    async def occupants(self, host: str, ids: Collection[ObjectId], *, afresh: bool = True) -> dict[ObjectId, Observed]:
+        """Which of these ids are taken, and by what; not `afresh`: without what `known` tells besides."""
         ...
 
     async def apply(

@@ -94,8 +94,9 @@ class Reconciler:
                 state.refused = {}
             # What was noticed may not be known: one of the watches may be interrupted.
             known = self._looking.know(state)
-            if afresh or newly_asked or (not known and (again or state.holdings is None)):
-                await self.look(state)
+            anew = afresh or newly_asked
+            if anew or (not known and (again or state.holdings is None)):
+                await self.look(state, afresh=anew)
             state.heeded = token
             with tracing.step("plan") as planning:
                 intended = await self._heeded(state, self._plan(state))

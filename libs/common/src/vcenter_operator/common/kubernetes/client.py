@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -19,6 +19,7 @@ import yaml
 from aiohttp.resolver import ThreadedResolver
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import ApiClient, Configuration
+from yarl import URL
 
 from vcenter_operator.common.errors import ConfigurationError
 from vcenter_operator.common.settings import PREFIX, Settings
@@ -61,7 +62,7 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[ApiClient, Surround
         region=surroundings.region,
         domain=surroundings.domain,
     )
-    configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
+    _use_proxy(configuration)
     client = _PlainClient(configuration)
     client.user_agent = "vcenter-operator"
     await client.rest_client.close()
@@ -103,10 +104,29 @@ def _session(configuration: Configuration) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, read_bufsize=_READ_BUFFER)
 
 
-def _proxy_for(server: str | None) -> str | None:
-    """The proxy that the environment names (HTTPS_PROXY), unless it exempts that server (NO_PROXY)."""
-    url = urlsplit(server or "")
-    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+def _use_proxy(configuration: Configuration) -> None:
+    """The one of the kubeconfig, or that the environment names (HTTPS_PROXY) unless it exempts the server (NO_PROXY).
+
+    Its login goes apart from its URL, which errors repeat.
+    """
+    named = configuration.proxy or _proxy_for(urlsplit(configuration.host or ""))
+    if named is None:
+        return
+    proxy = URL(named)
+    if proxy.user is not None:
+        login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+        configuration.proxy_headers = {"Proxy-Authorization": login}
+    configuration.proxy = str(proxy.with_user(None))
+
+
+def _proxy_for(server: SplitResult) -> str | None:
+    named = None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
+    if named is None or "://" not in named:
+        return named and f"http://{named}"
+    if not named.startswith("http://"):
+        log.warning("the proxy that the environment names is not used: it has to be http://", server=server.hostname)
+        return None
+    return named
 
 
 def _kept_alive(address: Any) -> socket.socket:

@@ -67,7 +67,13 @@ class FolderCluster:
         kinds = frozenset(GroupKind.of(one.id) for one in found)
         return Holdings({one.id: one for one in found}, kinds, frozenset(one.id.namespace for one in found))
 
-    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
+    async def occupants(
+        self,
+        host: str,
+        ids: Collection[ObjectId],
+        *,
+        afresh: bool = True,  # noqa: ARG002
+    ) -> dict[ObjectId, Observed]:
         """See `Cluster.occupants`."""
 
         def read() -> list[Observed | None]:

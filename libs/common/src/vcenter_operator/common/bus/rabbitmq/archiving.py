@@ -1,8 +1,8 @@
 """The way into the archive, and what is in there: bundles of statements, each as it was published.
 
 A copy that is a message of its own costs broker and publisher as much as its statement. So there is one bundle on its
-way at a time, there is a pause before the next, and what is published meanwhile goes with that one: alone and at once
-where little is said, together where much.
+way at a time, there is a pause before the next unless this one was full, and what is published meanwhile goes with that
+one: alone and at once where little is said, together where much.
 """
 
 from __future__ import annotations
@@ -73,17 +73,24 @@ class Archiver:
             self._sending = asyncio.create_task(self._send(), name="archiving")
 
     async def finish(self) -> None:
-        """Returns when what was added is sent, or after a while."""
+        """Returns when what was added is sent, or after a while; what is not is said."""
         self._finishing.set()
         if self._sending is not None:
             await asyncio.wait({self._sending}, timeout=_WITHIN)
             self._sending.cancel()
+        if left := sum(map(len, self._waiting.values())):
+            log.warning("statements are missing in the archive", count=left, error="there was no time for them")
 
     async def _send(self) -> None:
         while any(self._waiting.values()):
+            more = False
             for stage, copies in list(self._waiting.items()):
                 if copies:
-                    await self._send_bundle(stage, list(_taken(copies)))
+                    bundle = list(_taken(copies))
+                    more |= bool(copies)
+                    await self._send_bundle(stage, bundle)
+            if more:
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PAUSE):
                     await self._finishing.wait()

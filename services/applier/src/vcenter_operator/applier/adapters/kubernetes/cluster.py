@@ -95,7 +95,11 @@ class KubernetesCluster:
                 objects = self._live.members(host, wanted)
                 if not afresh and objects is not None:
                     return Holdings(objects, scope.kinds, scope.namespaces)
-            holdings = await self._listed(host, scope, places)
+            try:
+                holdings = await self._listed(host, scope, places)
+            except Forbidden:
+                self.forget(host)  # a watch would be refused as well, again and again
+                raise
             if self._live is not None and holdings.barred.keys() != barred.keys():
                 await self._live.follow(host, wanted - holdings.barred.keys())
         return holdings
@@ -111,7 +115,7 @@ class KubernetesCluster:
         barred: dict[Place, str] = {}
         for place, listed in (await self._reading.members(host, {*scope.places, *places})).items():
             if isinstance(listed, Forbidden):
-                if place in scope.places or not scope.kinds:
+                if place in scope.places or not (scope.kinds or self.dry_run):
                     raise listed
                 barred[place] = self._barred[place] = str(listed)
                 continue
@@ -134,17 +138,15 @@ class KubernetesCluster:
         if self._live is not None:
             self._live.forget(host)
 
-    async def occupants(self, host: str, ids: Collection[ObjectId]) -> dict[ObjectId, Observed]:
+    async def occupants(self, host: str, ids: Collection[ObjectId], *, afresh: bool = True) -> dict[ObjectId, Observed]:
         """See `Cluster.occupants`: few are asked for one by one, many by a list of their namespace.
 
-        Of places that are watched only what no watch tells of is listed: else each vCenter would list the whole region.
+        In places that are watched what is in an ApplySet is left out: else each vCenter would list the whole region.
         """
         with at_the_port():
-            told = {place for place in map(place_of, ids) if self._live is not None and self._live.knows([place])}
-            found = await self._reading.occupants(host, ids, told)
-            if self._live is None:
-                return found
-            return {**self._live.others(host, [one for one in ids if place_of(one) in told]), **found}
+            live = None if afresh else self._live
+            told = {place for place in map(place_of, ids) if live is not None and live.knows([place])}
+            return await self._reading.occupants(host, ids, told)
 
     async def apply(
         self, host: str, object_id: ObjectId, manifest: Mapping[str, Any], current: Observed | None, guard: Guard

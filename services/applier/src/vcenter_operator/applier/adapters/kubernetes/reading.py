@@ -53,7 +53,7 @@ class Reading:
     async def occupants(
         self, host: str, ids: Collection[ObjectId], told: Collection[Place] = ()
     ) -> dict[ObjectId, Observed]:
-        """What stands under these ids; in the places `told`, what is in an ApplySet may be left out."""
+        """What stands under these ids. A list of one of the places `told` is without what is in any ApplySet."""
         wanted: defaultdict[Place, list[ObjectId]] = defaultdict(list)
         for object_id in ids:
             wanted[place_of(object_id)].append(object_id)
