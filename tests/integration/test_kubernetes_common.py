@@ -7,7 +7,7 @@ import base64
 import gc
 import json
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,8 @@ from vcenter_operator.common.kubernetes.record import KubernetesStore
 from vcenter_operator.common.kubernetes.secret import secret_resource
 from vcenter_operator.common.kubernetes.watching import Watcher
 from vcenter_operator.common.messages import Stage
+from vcenter_operator.common.record.document import record_of
+from vcenter_operator.common.record.port import Record
 from vcenter_operator.common.secret import SecretConfiguration
 from vcenter_operator.common.settings import Settings
 from vcenter_operator.common.watching import Snapshot
@@ -179,6 +181,8 @@ async def test_a_list_of_several_pages_is_one(
     listing = await api.list(maps.path(), label_selector="app=x")
     assert [item["metadata"]["name"] for item in listing.items] == [f"m{number}" for number in range(8)]
     assert {(item["apiVersion"], item["kind"]) for item in listing.items} == {("v1", "ConfigMap")}
+    kept = await api.list(maps.path(), label_selector="app=x", kept=lambda item: item["metadata"]["name"])
+    assert kept.items == [f"m{number}" for number in range(8)]
 
 
 # --- watching
@@ -420,6 +424,29 @@ async def test_every_field_of_a_record_is_kept(client: ApiClient, namespace: str
     assert [record.discovered, record.collected, record.rendered, record.applied] == SECTIONS
     assert record == await store.get(HOST)
     assert record.uid
+
+
+async def test_a_version_of_a_record_is_made_once(
+    client: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a millisecond, and a region has hundreds that are looked at again and again."""
+    made: list[str] = []
+
+    def counted(resource: Mapping[str, Any]) -> Record:
+        made.append(resource["metadata"]["resourceVersion"])
+        return record_of(resource)
+
+    monkeypatch.setattr("vcenter_operator.common.kubernetes.record.record_of", counted)
+    store = KubernetesStore(client, namespace)
+    await store.write(HOST, DISCOVERED)
+    for _ in range(3):
+        (record,) = await store.list()
+        assert await store.get(HOST) == record
+    await Api(client).delete(replace(VCENTERS, namespace=namespace).path(HOST))
+    assert await store.list() == []
+    again = await store.write(HOST, DISCOVERED)
+    assert again.uid != record.uid
+    assert len(made) == len(set(made)) == 2
 
 
 async def test_each_stage_is_a_manager_of_its_own_and_shows_in_the_columns(client: ApiClient, namespace: str) -> None:

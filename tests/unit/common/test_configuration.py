@@ -113,7 +113,7 @@ def test_templates_see_json_but_none_of_our_secrets() -> None:
          "word": "true", "text": "not json", "deep": "[" * 100_000,
          "deeper": "[" * 600 + "]" * 600}
     )  # fmt: skip
-    variables = config.template_variables()
+    variables = config.template_variables
     assert variables == {
         "username": "007",
         "namespace": "openstack",
@@ -159,7 +159,7 @@ PRINT = ":".join(["AB"] * 32)
 def test_thumbprints_are_taken_as_operators_write_them(value: str, expected: object) -> None:
     configuration = Configuration.parse({"username": "u", "password": "p", "vcenter_thumbprints": value})
     assert configuration.vcenter_thumbprints == expected
-    assert "vcenter_thumbprints" in configuration.template_variables(), "they are public"
+    assert "vcenter_thumbprints" in configuration.template_variables, "they are public"
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def cell_names(cell: str) -> set[str]:
 def test_every_variable_is_in_the_table_with_its_value_and_nothing_else_is() -> None:
     table = rows(section(GUIDE, "Variables"))
     documented = {next(iter(cell_names(name))): (scopes, example.strip("`")) for name, scopes, example, _ in table}
-    of_secret = CONFIGURATION.template_variables().keys() - documented.keys()
+    of_secret = CONFIGURATION.template_variables.keys() - documented.keys()
     assert of_secret == {"namespace", "global_registry", "nova_image_version", "cinder_image_version",
                          "neutron_image_version"}  # fmt: skip
     for scope in SCOPES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from vcenter_operator.renderer.adapters.frames import Bounds
 from vcenter_operator.renderer.adapters.process import ProcessEngine
 from vcenter_operator.renderer.core.failures import Failure
 from vcenter_operator.renderer.core.rendering import Rendered
+from vcenter_operator.renderer.vcenter import VCenter
 
 BB1, BB2 = Unit("cluster", "qa-de-1a", "productionbb001"), Unit("cluster", "qa-de-1b", "productionbb002")
 PROVENANCE = Provenance(
@@ -252,6 +254,34 @@ async def test_an_edited_template_alone_is_rendered_again_and_sent(scene: Scene)
     assert second.templates["monsoon3/nova"] != first.templates["monsoon3/nova"]
     assert second.provenance.templates > first.provenance.templates
     assert second.inputs == first.inputs
+
+
+async def test_an_edit_that_concerns_many_vcenters_leaves_turns_to_everything_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partitions are lost where the loop stands still for seconds."""
+    hosts = [f"vc-{number}.cc.qa-de-1.cloud.sap" for number in range(20)]
+    turn, refreshed = 0, []
+
+    async def turning() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def at_once(vcenter: VCenter, *_: object) -> None:
+        refreshed.append((vcenter.host, turn))
+
+    async with scene.renderer(nova()):
+        for host in hosts:
+            await scene.tell(host=host)
+            await scene.delta(1, host)
+        monkeypatch.setattr(VCenter, "state", at_once)
+        turns = asyncio.create_task(turning())
+        scene.templates.hold(nova("  more: x\n"))
+        await becomes(lambda: {host for host, _ in refreshed} == set(hosts), "all are refreshed")
+        turns.cancel()
+    assert max(Counter(when for _, when in refreshed).values()) <= 2
 
 
 async def test_templates_that_load_the_edited_one_are_rendered_again(scene: Scene) -> None:

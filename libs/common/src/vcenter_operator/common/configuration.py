@@ -181,7 +181,8 @@ class Configuration:
             keys.append(self._bus_key("bus_key_previous"))
         return Keyring(keys)
 
-    def template_variables(self) -> dict[str, Any]:
+    @cached_property
+    def template_variables(self) -> Mapping[str, Any]:
         """Every key as templates see it: JSON where it parses, else the string; the operator's own secrets left out."""
         return {
             key: value if key in _RAW else _parsed(value)

@@ -177,8 +177,9 @@ class RendererService:
         while True:
             await self.inputs.changed()
             self._reporting.changed()
-            for vcenter in self._vcenters.values():
+            for vcenter in list(self._vcenters.values()):
                 self._schedule(vcenter)
+                await asyncio.sleep(0)  # each takes milliseconds before it waits for anything, and there are hundreds
 
     def _schedule(self, vcenter: VCenter) -> None:
         """Refreshes in the background; a refresh under way looks at the inputs again before it ends."""

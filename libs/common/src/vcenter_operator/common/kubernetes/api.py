@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -12,7 +12,8 @@ from kubernetes_asyncio.client import ApiClient
 from vcenter_operator.common.kubernetes.errors import NotFound, Unavailable, outcome_of, translated
 from vcenter_operator.common.metrics import KUBERNETES, timed
 
-_PAGE = 500
+_PAGE = 250
+"""Objects of a list that are parsed in one turn of the loop: of Deployments about 50 ms."""
 JSON = "application/json"
 ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _ALL_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -53,9 +54,9 @@ class Resource:
 
 
 class Listing(NamedTuple):
-    """All objects of a collection, each with apiVersion and kind, and the collection's resourceVersion."""
+    """All objects of a collection, each with apiVersion and kind or what is kept of it; its resourceVersion."""
 
-    items: list[dict[str, Any]]
+    items: list[Any]
     resource_version: int
 
 
@@ -91,19 +92,23 @@ class Api:
         label_selector: str | None = None,
         field_selector: str | None = None,
         metadata_only: bool = False,
+        kept: Callable[[dict[str, Any]], Any] = lambda item: item,
     ) -> Listing:
-        """All objects as they are now: a consistent read, page by page, complete or an error."""
+        """All objects as they are now: a consistent read, page by page, complete or an error.
+
+        `kept`: what is kept of an object, so that of no more than a page all is in memory.
+        """
         query = {"limit": str(_PAGE)}
         if label_selector:
             query["labelSelector"] = label_selector
         if field_selector:
             query["fieldSelector"] = field_selector
         accept = _ALL_METADATA if metadata_only else JSON
-        items: list[dict[str, Any]] = []
+        items: list[Any] = []
         while True:
             page = await self._request("list", path, query, accept=accept)
             kind = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
-            items += [kind | item for item in page.get("items") or ()]
+            items += [kept(kind | item) for item in page.get("items") or ()]
             if not (more := page["metadata"].get("continue")):
                 return Listing(items, int(page["metadata"]["resourceVersion"]))
             query["continue"] = more

@@ -98,9 +98,16 @@ class Follower(ABC):
     def revision(self) -> int:
         """The resourceVersion up to which everything was taken over."""
 
+    def kept(self, item: dict[str, Any]) -> Any:
+        """What a list has of an object."""
+        return item
+
     @abstractmethod
     def listed(self, listing: Listing, *, anyhow: bool) -> None:
-        """Takes over a list; `anyhow` also one that is older than what the watch has shown: the server was set back."""
+        """Takes over a list of what is `kept`.
+
+        `anyhow`: also one that is older than what the watch has shown. The server was set back then.
+        """
 
     @abstractmethod
     def happened(self, kind: str, item: dict[str, Any]) -> None:
@@ -112,6 +119,7 @@ class Follower(ABC):
             label_selector=self.resource.label_selector,
             field_selector=self.resource.field_selector,
             metadata_only=self._metadata_only,
+            kept=self.kept,
         )
 
     async def _keep_current(self) -> None:

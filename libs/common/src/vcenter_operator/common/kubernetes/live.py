@@ -54,18 +54,21 @@ class LiveView(Follower, Generic[K, T]):
         """See `Follower.revision`."""
         return self._revision
 
+    def kept(self, item: dict[str, Any]) -> T:
+        """See `Follower.kept`."""
+        return self.reduced(item)
+
     def listed(self, listing: Listing, *, anyhow: bool) -> None:
         """See `Follower.listed`."""
         set_back = listing.resource_version < self._revision
         if set_back and not anyhow:
             return
         self._revision = listing.resource_version
-        found = [self.reduced(item) for item in listing.items]
         if set_back:
             self._gone.clear()
             for one in list(self._items.values()):
                 self._set(one, None, own=False)
-        self.corrected(list(self._items.values()), found, listing.resource_version)
+        self.corrected(list(self._items.values()), listing.items, listing.resource_version)
         self._gone = {key: version for key, version in self._gone.items() if version > listing.resource_version}
 
     def corrected(self, known: Collection[T], found: Iterable[T], revision: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,18 +41,19 @@ class KubernetesStore:
         self._events = events or Silence()
         self._vcenters = replace(VCENTERS, namespace=namespace)
         self._missing_is_empty = missing_is_empty
+        self._records: dict[str, Record] = {}
 
     async def list(self, *, fresh: bool = True) -> list[Record]:
         """See `Store.list`."""
         if not fresh and self._view is not None and self._view.current:
-            return [record_of(item) for item in self._view.items.values()]
+            return list(self._all(self._view.items.values()))
         try:
             listing = await self._api.list(self._vcenters.path())
         except NotFound:
             if self._missing_is_empty:
                 return []
             raise
-        return [record_of(item) for item in listing.items]
+        return list(self._all(listing.items))
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[RecordView]:
@@ -73,7 +74,7 @@ class KubernetesStore:
     async def get(self, host: str, *, fresh: bool = True) -> Record | None:
         """See `Store.get`."""
         found = await self._found(host, fresh=fresh)
-        return None if found is None else record_of(found)
+        return None if found is None else self._record(found)
 
     async def _found(self, host: str, *, fresh: bool) -> dict[str, Any] | None:
         if not fresh and self._view is not None and self._view.current:
@@ -114,13 +115,26 @@ class KubernetesStore:
         wanted = section_status(status, section, datetime.now(UTC))
         if states_already(status, wanted, section.stage):
             if version is None or fresh or self._view is None:
-                return record_of(found)
+                return self._record(found)
             # Nothing is sent that the server would refuse: what is known may be behind, so it is asked.
             return await self._write(host, section, version, verify, fresh=True)
         verify()
         written = self._seen(await self._apply(host, section, wanted, found["metadata"]["resourceVersion"]))
         await self._tell(found, status, wanted)
-        return record_of(written)
+        return self._record(written)
+
+    def _all(self, resources: Iterable[Mapping[str, Any]]) -> Sequence[Record]:
+        records = [self._record(each) for each in resources]
+        self._records = {each.host: each for each in records}
+        return records
+
+    def _record(self, resource: Mapping[str, Any]) -> Record:
+        """Each version is made a record of once, which takes a millisecond, and looked at often."""
+        metadata = resource["metadata"]
+        known = self._records.get(metadata["name"])
+        if known is None or (known.uid, known.version) != (metadata["uid"], metadata["resourceVersion"]):
+            known = self._records[metadata["name"]] = record_of(resource)
+        return known
 
     async def _tell(self, resource: Mapping[str, Any], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         for notice in notices(status.get("conditions") or (), wanted["conditions"], datetime.now(UTC)):

@@ -70,7 +70,7 @@ class Region:
         short = host.partition(".")[0]
         return {
             **self._computed(),
-            **self.configuration.template_variables(),
+            **self.configuration.template_variables,
             # the deployed operator always sets it, and true is refused when the Secret is read
             "manage_service_user_passwords": False,
             "username": self.configuration.username,

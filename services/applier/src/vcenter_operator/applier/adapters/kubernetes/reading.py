@@ -121,13 +121,17 @@ class Reading:
             try:
                 async with self._places:
                     path = served.resource.path(namespace=namespace)
-                    listing = await self._api.list(path, label_selector=selector, metadata_only=True)
+                    listing = await self._api.list(
+                        path,
+                        label_selector=selector,
+                        metadata_only=True,
+                        kept=lambda item: self._of_item(host, kind, item["metadata"]),
+                    )
             except NotFound:  # perhaps in that version alone
                 tried = served
                 self._kinds.forget(kind.group)
                 continue
-            objects = [self._of_item(host, kind, item["metadata"]) for item in listing.items]
-            return Listed(objects, listing.resource_version)
+            return Listed(listing.items, listing.resource_version)
         return None
 
     def _of_item(self, host: str, kind: GroupKind, metadata: Mapping[str, Any]) -> Observed:
