@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from sys import intern
 from typing import Any, NamedTuple
@@ -32,6 +33,19 @@ class Listed(NamedTuple):
     revision: int
 
 
+@dataclass
+class _Shared:
+    """Lists of one place that several vCenters wait for."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    begun: int = 0
+    ended: int = 0
+    """The last list that succeeded, of those that were begun."""
+    found: Listed | None = None
+    """What it had."""
+
+
 class Reading:
     """Reads of metadata, at most `concurrency` at once."""
 
@@ -40,6 +54,7 @@ class Reading:
         self._kinds = kinds
         self._namespace = namespace
         self._places = asyncio.Semaphore(concurrency)
+        self._shared: dict[Place, _Shared] = {}
 
     async def members(self, host: str, places: Collection[Place]) -> dict[Place, Listed | Forbidden | None]:
         """The objects of the vCenter's ApplySet in these places; None where the kind is not served, and what the
@@ -57,9 +72,8 @@ class Reading:
         wanted: defaultdict[Place, list[ObjectId]] = defaultdict(list)
         for object_id in ids:
             wanted[place_of(object_id)].append(object_id)
-        selectors = {place: _NO_SET if place in told else None for place in wanted}
         found = await asyncio.gather(
-            *(self._occupants(host, place, group, selectors[place]) for place, group in wanted.items())
+            *(self._occupants(host, place, group, told=place in told) for place, group in wanted.items())
         )
         return {one.id: one for group in found for one in group}
 
@@ -102,13 +116,34 @@ class Reading:
             return error
         return listed and listed._replace(objects=[one for one in listed.objects if one.host == host])
 
-    async def _occupants(self, host: str, place: Place, ids: list[ObjectId], selector: str | None) -> list[Observed]:
+    async def _occupants(self, host: str, place: Place, ids: list[ObjectId], *, told: bool) -> list[Observed]:
         if len(ids) < _LIST_FROM:
             found = await asyncio.gather(*(self.one(object_id, host) for object_id in ids))
             return [one for one in found if one is not None]
         wanted = set(ids)
-        listed = await self._listed(host, place, selector)
+        listed = await (self._outside(place) if told else self._listed(host, place, None))
         return [one for one in listed.objects if one.id in wanted] if listed else []
+
+    async def _outside(self, place: Place) -> Listed | None:
+        """What is in no ApplySet. It may be the whole region, and is the same for all vCenters of it.
+
+        So whoever asks before a list begins shares it.
+        """
+        shared = self._shared.setdefault(place, _Shared())
+        shared.waiting += 1
+        asked = shared.begun
+        try:
+            async with shared.lock:
+                if shared.ended <= asked:
+                    shared.begun += 1
+                    this = shared.begun
+                    shared.found = await self._listed("", place, _NO_SET)
+                    shared.ended = this
+                return shared.found
+        finally:
+            shared.waiting -= 1
+            if not shared.waiting:
+                del self._shared[place]
 
     async def _listed(self, host: str, place: Place, selector: str | None) -> Listed | None:
         """None: the kind is not served. A kind's scope decides where it is looked for, not the place's namespace."""
