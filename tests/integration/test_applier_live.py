@@ -145,7 +145,7 @@ async def test_a_vcenter_that_is_new_is_not_told_what_all_the_others_own(
 
         async def noted(api: Api, path: str, **more: Any) -> Listing:
             listing = await answered(api, path, **more)
-            listed.extend(item["metadata"]["name"] for item in listing.items)
+            listed.extend(map(str, listing.items))
             return listing
 
         monkeypatch.setattr(Api, "list", noted)
@@ -153,8 +153,8 @@ async def test_a_vcenter_that_is_new_is_not_told_what_all_the_others_own(
         await operated.state(stated(*maps))
         shown = await operated.shows("Conflict")
 
-    assert "c-3" in listed
-    assert [name for name in listed if name.startswith("theirs")] == []
+    assert any("c-3" in each for each in listed)
+    assert not any("theirs" in each for each in listed)
     assert "c-3: exists, and is not managed by the operator" in shown.message
     assert f"theirs-7: belongs to vCenter {OTHER}" in shown.message
     assert await region.names("ConfigMap") >= {f"c-{number}" for number in range(12)}
