@@ -403,6 +403,20 @@ async def test_the_login_at_a_proxy_is_sent_and_never_told(tmp_path: Path, monke
     assert "hunter2" not in said
 
 
+@pytest.mark.parametrize("wrong", ["http://somebody:p#ss@proxy:3128", "http://some%3Abody:hunter2@proxy:3128"])
+async def test_a_proxy_that_is_no_url_is_told_without_its_login(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "config", "qa-de-1"))
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", wrong)
+    with pytest.raises(ConfigurationError, match="proxy-url of the kubeconfig, or HTTPS_PROXY") as caught:
+        async with client.connect(Settings.load()):
+            pass
+    assert "some" not in str(caught.value)
+
+
 async def test_a_login_in_netrc_is_nothing_for_the_api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -178,7 +178,8 @@ class RendererService:
             await self.inputs.changed()
             self._reporting.changed()
             for vcenter in list(self._vcenters.values()):
-                self._schedule(vcenter)
+                if self._vcenters.get(vcenter.host) is vcenter:
+                    self._schedule(vcenter)
                 await asyncio.sleep(0)  # each takes milliseconds before it waits for anything, and there are hundreds
 
     def _schedule(self, vcenter: VCenter) -> None:

@@ -107,23 +107,28 @@ def _session(configuration: Configuration) -> aiohttp.ClientSession:
 def _use_proxy(configuration: Configuration) -> None:
     """The one of the kubeconfig, or that the environment names (HTTPS_PROXY) unless it exempts the server (NO_PROXY).
 
-    Its login goes apart from its URL, which errors repeat.
+    Its login goes apart from its URL, which errors repeat. Raises ConfigurationError: it is no URL.
     """
     named = configuration.proxy or _proxy_for(urlsplit(configuration.host or ""))
     if named is None:
         return
-    proxy = URL(named)
-    if proxy.user is not None:
-        login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
-        configuration.proxy_headers = {"Proxy-Authorization": login}
-    configuration.proxy = str(proxy.with_user(None))
+    try:
+        proxy = URL(named)
+        configuration.proxy = str(proxy.with_user(None))
+        if proxy.user is not None:
+            login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+            configuration.proxy_headers = {"Proxy-Authorization": login}
+    except ValueError:
+        raise ConfigurationError(
+            "the proxy for the API server (proxy-url of the kubeconfig, or HTTPS_PROXY) is no URL as http://user:password@host:port"
+        ) from None
 
 
 def _proxy_for(server: SplitResult) -> str | None:
     named = None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
     if named is None or "://" not in named:
         return named and f"http://{named}"
-    if not named.startswith("http://"):
+    if not named.lower().startswith("http://"):
         log.warning("the proxy that the environment names is not used: it has to be http://", server=server.hostname)
         return None
     return named

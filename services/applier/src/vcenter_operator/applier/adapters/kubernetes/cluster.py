@@ -95,11 +95,7 @@ class KubernetesCluster:
                 objects = self._live.members(host, wanted)
                 if not afresh and objects is not None:
                     return Holdings(objects, scope.kinds, scope.namespaces)
-            try:
-                holdings = await self._listed(host, scope, places)
-            except Forbidden:
-                self.forget(host)  # a watch would be refused as well, again and again
-                raise
+            holdings = await self._listed(host, scope, places)
             if self._live is not None and holdings.barred.keys() != barred.keys():
                 await self._live.follow(host, wanted - holdings.barred.keys())
         return holdings
