@@ -76,8 +76,10 @@ class Archiver:
         """Returns when what was added is sent, or after a while; what is not is said."""
         self._finishing.set()
         if self._sending is not None:
-            await asyncio.wait({self._sending}, timeout=_WITHIN)
-            self._sending.cancel()
+            _, pending = await asyncio.wait({self._sending}, timeout=_WITHIN)
+            if pending:
+                self._sending.cancel()
+                await asyncio.wait(pending)
         if left := sum(map(len, self._waiting.values())):
             log.warning("statements are missing in the archive", count=left, error="there was no time for them")
 
@@ -88,7 +90,11 @@ class Archiver:
                 if copies:
                     bundle = list(_taken(copies))
                     more |= bool(copies)
-                    await self._send_bundle(stage, bundle)
+                    try:
+                        await self._send_bundle(stage, bundle)
+                    except asyncio.CancelledError:
+                        copies.extendleft(reversed(bundle))
+                        raise
             if more:
                 continue
             with suppress(TimeoutError):

@@ -16,6 +16,7 @@ from vcenter_operator.applier.adapters.kubernetes.kinds import Kinds, Served
 from vcenter_operator.applier.core.observed import GroupKind, Observed, observe
 from vcenter_operator.applier.core.ownedfields import is_ours, last_editor, shared
 from vcenter_operator.applier.ports import Place, place_of
+from vcenter_operator.common.errors import OperatorError
 from vcenter_operator.common.identity import ObjectId
 from vcenter_operator.common.kubernetes.api import Api
 from vcenter_operator.common.kubernetes.errors import Forbidden, NotFound
@@ -41,9 +42,9 @@ class _Shared:
     waiting: int = 0
     begun: int = 0
     ended: int = 0
-    """The last list that succeeded, of those that were begun."""
-    found: Listed | None = None
-    """What it had."""
+    """The last list that was answered, of those that were begun."""
+    found: Listed | OperatorError | None = None
+    """What it had, or why there is none."""
 
 
 class Reading:
@@ -137,8 +138,13 @@ class Reading:
                 if shared.ended <= asked:
                     shared.begun += 1
                     this = shared.begun
-                    shared.found = await self._listed("", place, _NO_SET)
+                    try:
+                        shared.found = await self._listed("", place, _NO_SET)
+                    except OperatorError as error:
+                        shared.found = error
                     shared.ended = this
+                if isinstance(shared.found, OperatorError):
+                    raise shared.found
                 return shared.found
         finally:
             shared.waiting -= 1
