@@ -68,7 +68,8 @@ async def test_who_asks_while_one_is_under_way_shares_the_next(reading: Reading,
     assert found == [[IDS[1]], *([[IDS[2]]] * 20)]
     assert server.lists == 2
     server.there = "c-3"
-    assert list(await reading.occupants("vc-0", IDS, {PLACE})) == [IDS[3]], "nothing is kept for later"
+    assert list(await reading.occupants("vc-0", IDS, {PLACE})) == [IDS[3]]
+    assert not reading._shared, "the whole region is not kept for later"
 
 
 async def test_a_failure_is_shared_and_what_is_given_up_is_not(reading: Reading, server: Server) -> None:
